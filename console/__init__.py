@@ -1,0 +1,1 @@
+"""What an operator runs from a terminal: the embedded Airflow, its progress, and the demonstration."""

@@ -1,0 +1,41 @@
+"""
+# Roll the whole cluster back (scenario A, runbook A1 to A6)
+
+**What.** The new release proved bad after the switchover (U3): B is active and bad, A is standby on the old release, the
+computes are bad. A becomes active again, B is banned, the computes are rolled back batch by batch, then B, and the cluster
+is verified by a switchover there and back and by a VM.
+
+**How long.** The runbook measured 1,502 s by hand with one compute; the first task prints what this cluster will need.
+
+**Where it may be stopped.** Before *A2*: B goes on serving. Between batches, and anywhere before *A5.8 Clear the ban*: A
+serves on the old release, and the ban keeps B from taking over. The ban is kept on failure; do not clear it by hand.
+
+**How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*); a failed
+batch resumes where it stopped. What is already true is skipped. The cluster stays locked by this run until it has succeeded.
+"""
+
+from airflow.sdk import chain
+from tecs.decisions import compute_batches
+from tecs.scenario import decide, in_batches, scenario, step
+from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
+
+with scenario("rollback_cluster", __doc__) as dag:
+    begun = begin_run()
+
+    # A1, A2: A becomes active, and B cannot take over.
+    banned = step("ban_float_ip_on_b")
+    chain(begun, step("clear_ban_on_a"), step("move_float_ip_to_a"), banned)
+
+    # A3: meanwhile the installer on the Daisy host, then on every node side by side.
+    staged = stage_installer(begun)
+
+    # A4: the computes, batch by batch, each a run of rollback_compute.
+    batches = decide("A4", "Divide the computes into batches", compute_batches)
+    computes = in_batches(batches.output)
+    chain(begun, batches)
+    chain([banned, staged], computes)
+
+    # A5, A6: B is reinstalled and comes back; the cluster is verified.
+    verified = roll_back_b(begun, after=[computes], installer_free=computes)
+
+    end_run(verified)

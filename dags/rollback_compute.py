@@ -1,0 +1,53 @@
+"""
+# Roll back computes (scenario C, runbook A4)
+
+**What.** The chosen computes failed in their upgrade. Their VMs are moved away, the bad release is uninstalled, the old
+one is installed, their settings are carried over, and their services are proven up. The controllers are not touched.
+`rollback_cluster` runs this scenario for each batch of its computes.
+
+**How long.** About 10 minutes for a batch, plus the time that its VMs need to move (measured: 60 s to 120 s and more).
+
+**Where it may be stopped.** Before *A4.5 Uninstall*: the compute goes on with the bad release; let the scheduler use it
+again with `openstack compute service set --enable`. After it, the compute is out of service until the run is resumed.
+
+**How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*). What is
+already true is skipped. The cluster stays locked by this run until it has succeeded.
+"""
+
+from airflow.sdk import chain
+from tecs.decisions import computes
+from tecs.scenario import decide, each, scenario, step
+from tecs.sections import begin_run, end_run, stage_installer
+
+with scenario("rollback_compute", __doc__, computes=True) as dag:
+    begun = begin_run()
+    named = decide("A4", "Name the computes to roll back", computes)
+    chain(begun, named)
+    hosts = named.output
+
+    # A3: the installer on the Daisy host, then on every compute side by side.
+    staged = stage_installer(begun)
+
+    # A4.1, A4.2: settings saved and VMs moved, on every compute side by side.
+    drained = each("drain_compute", hosts)
+    chain(each("save_nova_conf", hosts), drained)
+
+    # A4.3, A4.4: meanwhile, on the Daisy host, the installer's files.
+    configured = step("edit_tecs_conf_for_computes")
+    chain(begun, [step("fetch_tecs_conf"), step("fetch_mappings")], configured)
+
+    # A4.5 to A4.9: from here on each stage waits for every compute of the batch.
+    enabled = each("enable_scheduling", hosts)
+    chain(
+        [staged, drained, configured],
+        each("uninstall_compute", hosts),
+        step("drop_stale_keys_of_computes"),
+        step("install_computes"),
+        each("bring_back_nova_old_conf", hosts),
+        each("repair_nova_conf", hosts),
+        each("restart_compute_services", hosts),
+        each("verify_compute_services", hosts),
+        enabled,
+    )
+
+    end_run(enabled)

@@ -1,0 +1,240 @@
+"""The files that the lab's hosts begin with, and those that an installation lays down afresh."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from include.lab.world import Machine, World
+
+MACHINE_ETC = (
+    "alternatives",
+    "group",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "nsswitch.conf",
+    "passwd",
+    "protocols",
+    "services",
+)
+STORAGE_AUTO_CONFIG = "home/tecs_install/storage_auto_config"
+
+STORAGE_SCRIPT = """\
+#!/usr/bin/env python
+import os
+import sys
+
+os.execvp("lab-storage-auto-config", ["lab-storage-auto-config"] + sys.argv[1:])
+"""
+
+COROSYNC_CONF = """\
+totem {{
+    version: 2
+    cluster_name: tecs
+    transport: udpu
+    secauth: off
+}}
+nodelist {{
+{nodes}}}
+quorum {{
+    provider: corosync_votequorum
+    two_node: 1
+}}
+logging {{
+    to_syslog: yes
+}}
+"""
+
+CINDER_JSON = {
+    "disk_array": [
+        {
+            "management_ips": ["10.43.177.11"],
+            "data_ips": ["10.43.178.11"],
+            "pools": ["pool1"],
+            "user_name": "root",
+            "user_pwd": "lab-only",
+            "volume_driver": "KS3200_IPSAN",
+            "volume_type": "KS3200_IPSAN",
+            "backend_index": "KS3200_IPSAN-1",
+        }
+    ]
+}
+
+CINDER_LVM_ONLY = """\
+[DEFAULT]
+enabled_backends = lvm
+volumes_dir = /etc/cinder/volumes
+
+[lvm]
+volume_driver = cinder.volume.drivers.lvm.LVMISCSIDriver
+volume_group = cinder-volumes
+"""
+
+OPENRC = """\
+export OS_USERNAME=admin
+export OS_PASSWORD=keystone
+export OS_AUTH_URL=http://{address}:5000/v2.0/
+export OS_TENANT_NAME=admin
+export OS_PROJECT_NAME=admin
+export OS_REGION_NAME=RegionOne
+export PS1='[\\u@\\h \\W(keystone_admin)]\\$ '
+"""
+
+NOVA_CONF = """\
+[DEFAULT]
+
+#
+# From oslo.messaging
+#
+
+# Use durable queues in AMQP. (boolean value)
+#amqp_durable_queues=false
+rpc_backend=rabbit
+rabbit_hosts={controllers}
+
+# Compute manager class: nova.compute.manager.ComputeManager, or the one of the
+# distribution. (string value)
+compute_manager=nova.compute.manager.ComputeManager
+compute_driver=libvirt.LibvirtDriver
+my_ip={address}
+{extra}
+# Notification drivers; may be given several times. (multi valued)
+notification_driver=nova.openstack.common.notifier.rpc_notifier
+notification_driver=ceilometer.compute.nova_notifier
+
+# A list of monitors; may be given several times. (multi valued)
+#compute_available_monitors=nova.compute.monitors.all_monitors
+novncproxy_base_url=http://{virtual}:6080/vnc_auto.html
+vncserver_listen=0.0.0.0
+
+# The address to which proxy clients should connect. (string value)
+vncserver_proxyclient_address={vnc}
+sql_connection=mysql://nova:nova@{virtual}/nova
+
+[libvirt]
+
+# Libvirt domain type. (string value)
+virt_type=kvm
+inject_partition=-1
+live_migration_flag=VIR_MIGRATE_UNDEFINE_SOURCE, VIR_MIGRATE_PEER2PEER, VIR_MIGRATE_LIVE
+{libvirt_extra}
+[keystone_authtoken]
+auth_host={virtual}
+admin_user=nova
+"""
+
+
+def lay_out(world: World, machine: Machine) -> None:
+    """The host has the directories, names and system files that every host has."""
+    tree = world.tree(machine.name)
+    for directory in ("etc/ssh", "home", "root/.ssh", "var/tmp", "var/lib", "var/log", "var/cache"):
+        (tree / directory).mkdir(parents=True, exist_ok=True)
+    (tree / "root/.ssh").chmod(0o700)
+    (tree / "var/run").symlink_to("/run")
+    for name in MACHINE_ETC:
+        _copy(Path("/etc") / name, tree / "etc" / name)
+    (tree / "etc/hostname").write_text(machine.name + "\n")
+    (tree / "etc/ssh/ssh_config").write_text("Host *\n    HashKnownHosts yes\n")
+    names = [f"{each.address} {each.name}\n" for each in world.machines.values()]
+    (tree / "etc/hosts").write_text("127.0.0.1 localhost\n" + "".join(names))
+
+
+def lay_out_compute(world: World, machine: Machine) -> None:
+    """The compute has the nova.conf of a node in service, with settings of its own."""
+    fresh = fresh_nova_conf(world, machine)
+    tuned = fresh.replace("=nova.compute.manager.ComputeManager\n", "=nova.compute.tecs_manager.TecsComputeManager\n")
+    tuned = tuned.replace("address=127.0.0.1\n", f"address={machine.name}.STORAGE\n")
+    extra = "iscsi_use_multipath=true\n"
+    libvirt = "iscsi_use_multipath=true\nvolume_use_multipath=true\nreserved_huge_pages=node:0,size:1048576,count:4\n"
+    if machine.network == "dvs":
+        extra += "vcpu_pin_set=4-23,28-47\nvcpupin_policy=all\ndvs_high_cpu_set=2,3\n"
+        libvirt += "reserved_huge_pages=node:1,size:1048576,count:4\n"
+    tuned = tuned.replace(f"my_ip={machine.address}\n", f"my_ip={machine.address}\n{extra}")
+    tuned = tuned.replace("VIR_MIGRATE_LIVE\n", f"VIR_MIGRATE_LIVE\n{libvirt}")
+    write_nova_conf(world, machine, tuned)
+
+
+def lay_out_controller(world: World, machine: Machine) -> None:
+    """The controller has its cluster, cinder and OpenStack client files."""
+    tree = world.tree(machine.name)
+    write_nova_conf(world, machine, fresh_nova_conf(world, machine))
+    (tree / "etc/corosync").mkdir(exist_ok=True)
+    (tree / "var/lib/pcsd").mkdir(exist_ok=True)
+    nodes = "".join(f"    node {{\n        ring0_addr: {each.node}\n    }}\n" for each in world.controllers)
+    (tree / "etc/corosync/corosync.conf").write_text(COROSYNC_CONF.format(nodes=nodes))
+    (tree / "var/lib/pcsd/ip_name.conf").write_text("".join(f"{each.address} {each.node}\n" for each in world.controllers))
+    names = [each.node for each in world.controllers]
+    settings = {"format_version": 2, "data_version": 1, "clusters": [{"name": "tecs", "nodes": names}]}
+    (tree / "var/lib/pcsd/pcs_settings.conf").write_text(json.dumps(settings, indent=2))
+    lay_down_controller(world, machine)
+    (tree / STORAGE_AUTO_CONFIG / "base/cinder.json").write_text(json.dumps(CINDER_JSON, indent=4) + "\n")
+    (tree / "etc/cinder/cinder.conf").write_text(cinder_conf_of(CINDER_JSON))
+    for index in backends(CINDER_JSON):
+        (tree / f"etc/cinder/cinder_zte_conf_file_{index}.xml").write_text(zte_xml(world.cinder_ip))
+    (tree / "etc/cinder/cinder_zte_conf.xml").write_text(zte_xml(world.cinder_ip))
+
+
+def lay_down_controller(world: World, machine: Machine) -> None:
+    """What an installation leaves on a controller: LVM only, an empty storage configuration, the OpenStack credentials."""
+    tree = world.tree(machine.name)
+    (tree / "etc/cinder").mkdir(exist_ok=True)
+    (tree / "etc/cinder/cinder.conf").write_text(CINDER_LVM_ONLY)
+    (tree / STORAGE_AUTO_CONFIG / "base").mkdir(parents=True, exist_ok=True)
+    (tree / STORAGE_AUTO_CONFIG / "storage_auto_config.py").write_text(STORAGE_SCRIPT)
+    (tree / "root/keystonerc_admin").write_text(OPENRC.format(address=_virtual(world)))
+    (tree / "root/keystonerc_admin").chmod(0o600)
+    (tree / "var/lib/pcsd").mkdir(exist_ok=True)
+    (tree / "etc/corosync").mkdir(exist_ok=True)
+
+
+def fresh_nova_conf(world: World, machine: Machine) -> str:
+    """nova.conf as an installation leaves it: nothing of the site's own."""
+    controllers = ",".join(f"{each.address}:5672" for each in world.controllers)
+    return NOVA_CONF.format(
+        controllers=controllers, address=machine.address, virtual=_virtual(world), vnc="127.0.0.1", extra="", libvirt_extra=""
+    )
+
+
+def write_nova_conf(world: World, machine: Machine, text: str) -> None:
+    """Put a nova.conf on the host."""
+    directory = world.tree(machine.name) / "etc/nova"
+    directory.mkdir(exist_ok=True)
+    (directory / "nova.conf").write_text(text)
+    (directory / "nova.conf").chmod(0o640)
+
+
+def backends(cinder_json: dict[str, list[dict[str, object]]]) -> list[str]:
+    """The names of the back ends in a cinder.json."""
+    return [str(array["backend_index"]) for array in cinder_json["disk_array"]]
+
+
+def cinder_conf_of(cinder_json: dict[str, list[dict[str, object]]]) -> str:
+    """cinder.conf with LVM and every back end of a cinder.json."""
+    names = backends(cinder_json)
+    text = CINDER_LVM_ONLY.replace("enabled_backends = lvm", "enabled_backends = " + ",".join(["lvm", *names]))
+    for name in names:
+        text += (
+            f"\n[{name}]\nvolume_driver = cinder.volume.drivers.zte.zte_iscsi.ZteISCSIDriver\n"
+            f"cinder_zte_conf_file = /etc/cinder/cinder_zte_conf_file_{name}.xml\nvolume_backend_name = {name}\n"
+            "use_multipath_for_image_xfer = true\n"
+        )
+    return text
+
+
+def zte_xml(local_ip: str) -> str:
+    """ZTE's array settings with the address that the controller is managed at."""
+    return f"<?xml version='1.0' encoding='utf-8'?>\n<config>\n  <Storage>\n    <LocalIP>{local_ip}</LocalIP>\n  </Storage>\n</config>\n"
+
+
+def _virtual(world: World) -> str:
+    return world.virtual_ips[0] if world.virtual_ips else world.controllers[0].address
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    elif source.exists():
+        shutil.copy(source, target)

@@ -1,0 +1,40 @@
+"""Starts a stand-in program: `launch.py NAME [ARGUMENT ...]`, on any Python with the standard library only."""
+
+import importlib
+import os
+import sys
+
+MODULES = {
+    "cibadmin": "cibadmin",
+    "crm_mon": "crm_mon",
+    "crm_node": "crm_node",
+    "hostname": "hostname",
+    "lab-installer": "installer",
+    "lab-node-installer": "node_installer",
+    "lab-storage-auto-config": "storage_auto_config",
+    "openstack": "openstack",
+    "openstack-service": "openstack_service",
+    "pcs": "pcs",
+    "rpm": "rpm",
+    "systemctl": "systemctl",
+}
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))))
+    sys.dont_write_bytecode = True
+    from include.lab.programs.standin import Refused, here_from_environment
+
+    program = importlib.import_module("include.lab.programs." + MODULES[sys.argv[1]])
+    try:
+        status = program.main(here_from_environment(), sys.argv[2:])
+        sys.stdout.flush()
+    except Refused as refused:
+        sys.stdout.flush()
+        if refused.message:
+            print(refused.message, file=sys.stderr)
+        status = refused.status
+    except BrokenPipeError:
+        # The reader has gone, as `| head` does; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status)

@@ -1,0 +1,166 @@
+"""What can go wrong in a rollback, each kind a sentence that an operator can act on.
+
+Retry rules are written by class: a lost connection may be tried again, a failed command may not.
+"""
+
+from __future__ import annotations
+
+TAIL_LINES = 20
+
+
+def last_lines(output: str, count: int = TAIL_LINES) -> str:
+    """Return the last `count` lines of a program's output, indented, with control characters made visible."""
+    lines = output.rstrip().splitlines()[-count:]
+    return "\n".join("    " + "".join(_printable(letter) for letter in line) for line in lines)
+
+
+def _printable(letter: str) -> str:
+    # A host's output ends in a log and in a terminal: escape sequences must not act there.
+    return letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}"
+
+
+def _report(sentence: str, output: str = "", advice: str = "") -> str:
+    parts = [sentence]
+    if output.strip():
+        parts.append("last lines of output:\n" + last_lines(output))
+    if advice:
+        parts.append(f"what to do: {advice}")
+    return "\n".join(parts)
+
+
+class RunbookError(Exception):
+    """The root of every failure that this project reports by itself. `message` is what the operator reads."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def _rebuild_from(self, *arguments: object) -> None:
+        # Exceptions cross process borders by pickle, which calls the class with `args` again.
+        self.args = arguments
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InventoryError(RunbookError):
+    """The inventory of a cluster is not usable: file, line, key and what was expected, one problem per line."""
+
+
+class RequestRefused(RunbookError):
+    """What was asked for cannot be done as asked. Nothing has been touched."""
+
+
+class HostUnreachable(RunbookError):
+    """No SSH session to the host could be opened."""
+
+    def __init__(self, host: str, reason: str, advice: str = "check that the host is up and that sshd answers") -> None:
+        super().__init__(_report(f"{host} cannot be reached: {reason}", advice=advice))
+        self._rebuild_from(host, reason, advice)
+        self.host, self.reason, self.advice = host, reason, advice
+
+
+class HostKeyMismatch(RunbookError):
+    """The host showed another key than the pinned one."""
+
+    def __init__(self, host: str, expected: str, found: str) -> None:
+        advice = "find out why the key changed; only if the host was reinstalled, pin its new key in the inventory"
+        super().__init__(_report(f"{host} showed host key {found}, pinned is {expected}", advice=advice))
+        self._rebuild_from(host, expected, found)
+        self.host, self.expected, self.found, self.advice = host, expected, found, advice
+
+
+class ConnectionLost(RunbookError):
+    """The SSH session ended before the command's exit status was known: the command may still be running."""
+
+    def __init__(self, step: str, host: str, command: str, reason: str) -> None:
+        advice = "the step is tried again by itself; it reads the host's state before it acts"
+        sentence = f"{step}: the connection to {host} was lost while running: {command}\nreason: {reason}"
+        super().__init__(_report(sentence, advice=advice))
+        self._rebuild_from(step, host, command, reason)
+        self.step, self.host, self.command, self.reason, self.advice = step, host, command, reason, advice
+
+
+class CommandFailed(RunbookError):
+    """A command on a host ended with a status other than 0. It is not run again."""
+
+    def __init__(  # noqa: PLR0917 -- in the order in which an operator reads them
+        self, step: str, host: str, command: str, status: int, tail: str, advice: str
+    ) -> None:
+        sentence = f"{step}: command failed on {host} with exit status {status}: {command}"
+        super().__init__(_report(sentence, tail, advice))
+        self._rebuild_from(step, host, command, status, tail, advice)
+        self.step, self.host, self.command, self.status = step, host, command, status
+        self.tail, self.advice = tail, advice
+
+
+class GoalNotReached(RunbookError):
+    """The action ran to its end, yet what the step is for is not true."""
+
+    def __init__(self, step: str, host: str, goal: str, found: str, advice: str) -> None:
+        sentence = f"{step}: goal not reached on {host}: expected that {goal}; found {found}"
+        super().__init__(_report(sentence, advice=advice))
+        self._rebuild_from(step, host, goal, found, advice)
+        self.step, self.host, self.goal, self.found, self.advice = step, host, goal, found, advice
+
+
+class PreconditionFailed(RunbookError):
+    """What must hold before the step does not hold. The step has changed nothing."""
+
+    def __init__(self, step: str, host: str, expected: str, found: str, advice: str) -> None:
+        sentence = f"{step}: not started on {host}: expected {expected}; found {found}"
+        super().__init__(_report(sentence, advice=advice))
+        self._rebuild_from(step, host, expected, found, advice)
+        self.step, self.host, self.expected, self.found, self.advice = step, host, expected, found, advice
+
+
+class LockHeld(RunbookError):
+    """Another run holds the cluster. `since` is the UTC time at which it took the lock."""
+
+    def __init__(self, cluster: str, owner: str, since: str, advice: str) -> None:
+        super().__init__(_report(f"cluster {cluster} is held by {owner} since {since}", advice=advice))
+        self._rebuild_from(cluster, owner, since, advice)
+        self.cluster, self.owner, self.since, self.advice = cluster, owner, since, advice
+
+
+class FactUnreadable(RunbookError):
+    """A host's answer could not be understood, so nothing is decided from it."""
+
+    def __init__(self, host: str, command: str, found: str) -> None:
+        advice = "run the command on the host by hand and compare its output with what the runbook expects"
+        super().__init__(_report(f"the answer of {host} to '{command}' cannot be read: {found}", advice=advice))
+        self._rebuild_from(host, command, found)
+        self.host, self.command, self.found, self.advice = host, command, found, advice
+
+
+class LimitExceeded(RunbookError):
+    """The step took longer than its limit (in seconds, on the cluster's clock)."""
+
+    def __init__(self, step: str, host: str, limit: float, tail: str, advice: str) -> None:
+        sentence = f"{step}: not finished on {host} within its limit of {limit:g} s"
+        super().__init__(_report(sentence, tail, advice))
+        self._rebuild_from(step, host, limit, tail, advice)
+        self.step, self.host, self.limit, self.tail, self.advice = step, host, limit, tail, advice
+
+
+class JobLost(RunbookError):
+    """A detached job is gone without an exit status: its process does not live and it wrote no result."""
+
+    def __init__(self, step: str, host: str, job: str, tail: str, advice: str) -> None:
+        sentence = f"{step}: job {job} on {host} is gone without a result; the host may have been restarted"
+        super().__init__(_report(sentence, tail, advice))
+        self._rebuild_from(step, host, job, tail, advice)
+        self.step, self.host, self.job, self.tail, self.advice = step, host, job, tail, advice
+
+
+class PasswordPrompt(RunbookError):
+    """The installer stopped at a password prompt: key login to one of its hosts does not work."""
+
+    def __init__(self, step: str, host: str, tail: str) -> None:
+        advice = (
+            "on this host, try key login to every node and virtual IP named in tecs.conf; "
+            "remove stale known_hosts entries with ssh-keygen -R, then resume the run"
+        )
+        super().__init__(_report(f"{step}: a password was asked for on {host}; nobody will type it", tail, advice))
+        self._rebuild_from(step, host, tail)
+        self.step, self.host, self.tail, self.advice = step, host, tail, advice

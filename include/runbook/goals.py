@@ -1,0 +1,223 @@
+"""Predicates on live state that several steps share. Each names what it reads and judges the output purely."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from include.runbook import facts
+from include.runbook.cluster import Cluster, Compute, Host
+from include.runbook.custody import folder
+from include.runbook.shell import Output, last_lines, quote
+from include.runbook.step import Goal, Read, Run, Verdict
+
+CRM_MON = "x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 --as-xml) || exit $?; printf '%s\\n' \"$x\""
+"""The cluster's status as XML, by Pacemaker 2.x and, where that option is unknown, by 1.1."""
+
+CONSTRAINTS = "cibadmin --query --scope constraints"
+PROPERTIES = "cibadmin --query --scope crm_config"
+THIS_NODE = "crm_node -n"
+"""Prints the name that Pacemaker has for the host: never derived from addresses."""
+
+
+def command_succeeds(sentence: str, host: Host, command: str) -> Goal:
+    """The command ends with status 0; what was found is what it printed."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        output = outputs[0]
+        found = last_lines(output.stdout + output.stderr, 6) or (
+            "true" if output.ok else f"exit status {output.status}"
+        )
+        return Verdict(output.ok, found)
+
+    return Goal(sentence, (Read(host, command),), judge)
+
+
+# ---- releases ------------------------------------------------------------------------------------------------------
+
+
+def release_of(cluster: Cluster, host: Host, output: Output) -> str | None:
+    """Return the release that the probe's output names; None when nothing is installed."""
+    if not output.ok:
+        return None
+    return facts.parse_release(output.stdout, cluster.release_reports, source=f"{host.name}: {cluster.probes.release}")
+
+
+def not_installed(cluster: Cluster, host: Host) -> Goal:
+    """No TECS release is installed on the host."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        release = release_of(cluster, host, outputs[0])
+        return Verdict(release is None, f"{host.name} has " + (f"release {release}" if release else "no release"))
+
+    return Goal(f"no release is installed on {host.name}", (Read(host, cluster.probes.release),), judge)
+
+
+def has_release(cluster: Cluster, host: Host, wanted: str) -> Goal:
+    """The host's packages are those of the release, whether or not their installation came to its end."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        release = release_of(cluster, host, outputs[0])
+        return Verdict(release == wanted, f"{host.name} has " + (f"release {release}" if release else "no release"))
+
+    return Goal(f"{host.name} has release {wanted}", (Read(host, cluster.probes.release),), judge)
+
+
+def returned(run: Run, host: Host) -> Goal:
+    """The host has the target release, and no reinstallation of it is unproven."""
+    cluster = run.cluster
+    under_way = f"test ! -e {quote(folder(cluster) + '/reinstalling/' + host.name)}"
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        release = release_of(cluster, host, outputs[0])
+        found = f"{host.name} has " + (f"release {release}" if release else "no release")
+        if not outputs[1].ok:
+            return Verdict(False, f"{found}, and its reinstallation has begun and is not proven")
+        return Verdict(release == run.target, found)
+
+    reads = (Read(host, cluster.probes.release), Read(cluster.daisy, under_way))
+    return Goal(f"{host.name} is back on release {run.target}", reads, judge)
+
+
+# ---- the HA pair ---------------------------------------------------------------------------------------------------
+
+
+def float_ip_on(cluster: Cluster, host: Host) -> Goal:
+    """The float IP resource is started on the host and nowhere else: the host is the active controller."""
+    name = cluster.float_ip_resource
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        status, here = cluster_status(host, outputs[0]), node_name(host, outputs[1])
+        where = status.located(name)
+        found = f"{name} is started on {', '.join(where) or 'no node'} ({host.name} is {here} to Pacemaker)"
+        return Verdict(where == (here,), found)
+
+    return Goal(f"{name} is started on {host.name} only", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge)
+
+
+def not_banned_from(cluster: Cluster, host: Host) -> Goal:
+    """No constraint made by `ban` or `move` keeps the float IP off the host."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        here = node_name(host, outputs[1])
+        against = [c for c in _ours(cluster, host, outputs[0]) if (c.node == here) == c.is_ban]
+        return Verdict(not against, _constraints_found([c.id for c in against]))
+
+    reads = (Read(host, CONSTRAINTS), Read(host, THIS_NODE))
+    return Goal(f"no constraint keeps {cluster.float_ip_resource} off {host.name}", reads, judge)
+
+
+def only_peer_banned(cluster: Cluster, host: Host) -> Goal:
+    """The one constraint on the float IP is a ban from the other controller."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        here = node_name(host, outputs[1])
+        constraints = _ours(cluster, host, outputs[0])
+        met = len(constraints) == 1 and constraints[0].is_ban and constraints[0].node != here
+        return Verdict(met, _constraints_found([c.id for c in constraints]))
+
+    sentence = f"{cluster.float_ip_resource} is banned from {host.name}'s peer, and by nothing else constrained"
+    return Goal(sentence, (Read(host, CONSTRAINTS), Read(host, THIS_NODE)), judge)
+
+
+def unconstrained(cluster: Cluster, host: Host) -> Goal:
+    """Nothing that `ban` or `move` made constrains the float IP, as read on the host."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        constraints = _ours(cluster, host, outputs[0])
+        return Verdict(not constraints, _constraints_found([c.id for c in constraints]))
+
+    return Goal(f"no ban or preference is left on {cluster.float_ip_resource}", (Read(host, CONSTRAINTS),), judge)
+
+
+def managed(host: Host) -> Goal:
+    """Pacemaker manages its resources: neither maintenance-mode nor TECS's `unmanaged` is set."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        properties = facts.parse_cluster_properties(outputs[0].stdout, source=f"{host.name}: {PROPERTIES}")
+        by = facts.maintenance_by(properties)
+        return Verdict(by is None, f"{by} is set" if by else "the cluster is managed")
+
+    return Goal("the cluster is in neither maintenance nor unmanaged mode", (Read(host, PROPERTIES),), judge)
+
+
+def all_started(host: Host) -> Goal:
+    """Every node is online, and every resource is started and none has failed, as seen from the host (A5.7)."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        status = cluster_status(host, outputs[0])
+        away = [node.name for node in status.nodes if not node.online]
+        wanting = [r.id for r in status.resources if r.failed or not r.nodes]
+        if away or wanting:
+            told = [f"offline: {', '.join(away)}"] if away else []
+            told += [f"not started: {', '.join(wanting)}"] if wanting else []
+            return Verdict(False, "; ".join(told))
+        return Verdict(True, f"{len(status.nodes)} nodes online, {len(status.resources)} resources started")
+
+    return Goal("every node is online and every resource is started", (Read(host, CRM_MON),), judge)
+
+
+def cluster_status(host: Host, output: Output) -> facts.ClusterStatus:
+    """Parse crm_mon's XML as read on the host."""
+    return facts.parse_cluster_status(output.stdout, source=f"{host.name}: crm_mon")
+
+
+def node_name(host: Host, output: Output) -> str:
+    """Return the host's Pacemaker name from `crm_node -n`."""
+    name = output.stdout.strip()
+    if not output.ok or not name:
+        raise facts.FactUnreadable(host.name, THIS_NODE, output.tail or "nothing")
+    return name
+
+
+def _ours(cluster: Cluster, host: Host, output: Output) -> list[facts.Constraint]:
+    constraints = facts.parse_constraints(output.stdout, source=f"{host.name}: {CONSTRAINTS}")
+    return [c for c in constraints if c.resource == cluster.float_ip_resource and c.is_cli]
+
+
+def _constraints_found(ids: Sequence[str]) -> str:
+    return f"constraints: {', '.join(ids)}" if ids else "no such constraint"
+
+
+# ---- the cloud -----------------------------------------------------------------------------------------------------
+
+
+def cloud(cluster: Cluster, command: str) -> str:
+    """Return an OpenStack CLI command with the cloud's credentials, which never leave the controller."""
+    return f". {quote(cluster.controllers.a.path(cluster.paths.openrc))} && {command}"
+
+
+def servers_on(cluster: Cluster, compute: Compute | Host) -> str:
+    """Return the command that lists the VMs of a compute as JSON."""
+    return cloud(cluster, f"openstack server list --all-projects --long --host {quote(compute.name)} -f json")
+
+
+def no_vms_on(cluster: Cluster, compute: Host) -> Goal:
+    """No VM is placed on the compute."""
+    command = servers_on(cluster, compute)
+    a = cluster.controllers.a
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        servers = servers_in(a, command, outputs[0])
+        names = ", ".join(f"{s.name} ({s.status})" for s in servers)
+        return Verdict(not servers, f"VMs on {compute.name}: {names}" if servers else f"no VM on {compute.name}")
+
+    return Goal(f"no VM is left on {compute.name}", (Read(a, command),), judge)
+
+
+def servers_in(host: Host, command: str, output: Output) -> tuple[facts.Server, ...]:
+    """Parse a list of VMs; a failed command is never read as an empty list."""
+    if not output.ok:
+        raise facts.FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
+    return facts.parse_servers(output.stdout, source=f"{host.name}: {command}")
+
+
+def compute_services(cluster: Cluster) -> str:
+    """Return the command that lists the nova-compute services as JSON."""
+    return cloud(cluster, "openstack compute service list --service nova-compute --long -f json")
+
+
+def services_in(host: Host, command: str, output: Output) -> tuple[facts.ComputeService, ...]:
+    """Parse the list of compute services; a failed command is never read as an empty list."""
+    if not output.ok:
+        raise facts.FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
+    return facts.parse_compute_services(output.stdout, source=f"{host.name}: {command}")

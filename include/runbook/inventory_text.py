@@ -1,0 +1,96 @@
+"""Read an inventory file as plain values, remembering the line of every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass
+class InventoryText:
+    """The values of one YAML document and where each stands. `problems` pairs a line with what is wrong there."""
+
+    values: Any = None
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def line_of(self, path: KeyPath) -> int:
+        """Return the 1-based line of the key, or of the nearest key around it when it is not written at all."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+def read_inventory(text: str) -> InventoryText:
+    """Parse the text; what YAML cannot read, repeated keys and aliases end up in `problems`, never in an exception."""
+    read = InventoryText()
+    try:
+        # An alias can point at its own parent; without aliases the walk below always ends.
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                told = f"alias '*{event.anchor}' is not supported; expected the values themselves"
+                read.problems.append((event.start_mark.line + 1 if event.start_mark else 1, told))
+        if not read.problems:
+            _read_document(yaml.SafeLoader(text), read)
+    except yaml.YAMLError as refused:
+        read.problems.append(_yaml_problem(refused))
+    return read
+
+
+def _read_document(loader: yaml.SafeLoader, read: InventoryText) -> None:
+    try:
+        root = loader.get_single_node()
+        if root is not None:
+            read.values = _value(loader, root, (), read)
+    finally:
+        loader.dispose()
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, read: InventoryText) -> Any:
+    read.lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(loader, item, (*path, index), read) for index, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(loader, node, path, read)
+    try:
+        return loader.construct_object(node)
+    except ValueError as refused:  # what looks like a date and is none, such as 2016-99-99
+        read.problems.append((node.start_mark.line + 1, f"{dotted(path)}: {refused}"))
+        return None
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, read: InventoryText) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            read.problems.append((line, f"{dotted(path)}: a key is not plain text"))
+            continue
+        # A key is taken as it is written: release 1.10 must not become the number 1.1.
+        name = str(key.value)
+        here = (*path, name)
+        if name in values:
+            told = f"the key stands here again; it is already on line {read.lines[here]}"
+            read.problems.append((line, f"{dotted(here)}: {told}"))
+            continue
+        read.lines[here] = line
+        values[name] = _value(loader, value, here, read)
+    return values
+
+
+def _yaml_problem(refused: yaml.YAMLError) -> tuple[int, str]:
+    if isinstance(refused, yaml.MarkedYAMLError) and refused.problem_mark is not None:
+        return refused.problem_mark.line + 1, f"not readable as YAML: {refused.problem}"
+    return 1, f"not readable as YAML: {refused}"
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a key path as people do: computes[1].address."""
+    written = ""
+    for part in path:
+        written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else part
+    return written or "the file"

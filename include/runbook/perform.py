@@ -1,0 +1,198 @@
+"""Carry out one step: guard, preconditions, action, proof. Nothing here knows how a host is reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from include.runbook import job
+from include.runbook.cluster import Host
+from include.runbook.errors import (
+    CommandFailed,
+    ConnectionLost,
+    GoalNotReached,
+    JobLost,
+    LimitExceeded,
+    PasswordPrompt,
+    PreconditionFailed,
+)
+from include.runbook.shell import Output, last_lines
+from include.runbook.step import Goal, Run, Step, Verdict
+
+READ_LIMIT = 60.0
+"""Seconds that a command which only reads may take."""
+
+PASSWORD_PROMPT = "password:"
+"""What the installer prints when a host key or a login key does not fit (A4.6, A5.3)."""
+
+
+class Hosts(Protocol):
+    """Runs a script on a host and returns what came back; raises HostUnreachable, HostKeyMismatch or ConnectionLost."""
+
+    def run(self, host: Host, script: str, timeout: float) -> Output:
+        """Run `script` by the host's POSIX shell; `timeout` in seconds."""
+
+
+Say = Callable[[str], None]
+"""Where progress goes, one line at a time."""
+
+
+def judge(goal: Goal, hosts: Hosts) -> Verdict:
+    """Read the live state that `goal` is about, and judge it."""
+    outputs = []
+    for read in goal.reads:
+        output = hosts.run(read.host, read.command, READ_LIMIT)
+        if output.status is None:
+            raise ConnectionLost("reading", read.host.name, first_line(read.command), "no exit status came back")
+        outputs.append(output)
+    return goal.judge(outputs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended: whether anything was done, and what was found true at the end."""
+
+    acted: bool
+    found: str
+
+
+def already_true(step: Step, hosts: Hosts, say: Say) -> Outcome | None:
+    """Return the outcome of a step whose goal holds before anything is done; None where it does not hold."""
+    verdict = judge(step.goal, hosts)
+    say(f"goal: {step.goal.sentence}")
+    say(f"found: {verdict.found}")
+    # A step without an action is a check: to find it true is its work, not a reason to skip it.
+    return Outcome(not step.action, verdict.found) if verdict.met else None
+
+
+def require(step: Step, hosts: Hosts) -> None:
+    """Raise PreconditionFailed unless everything that must hold before the action does hold now."""
+    for goal in step.requires:
+        verdict = judge(goal, hosts)
+        if not verdict.met:
+            raise PreconditionFailed(step.label, step.host.name, goal.sentence, verdict.found, step.advice or _RESUME)
+
+
+def act(step: Step, hosts: Hosts, run: Run, say: Say) -> None:
+    """Run the step's action to its end, or raise with what it printed."""
+    limit = step.kind.timing.limit_at(run.cluster.pace)
+    output = hosts.run(step.host, step.action, limit)
+    for line in last_lines(output.stdout + output.stderr, 50).splitlines():
+        say(line)
+    if output.status is None:
+        raise ConnectionLost(
+            step.label, step.host.name, first_line(step.action), "the connection ended before the command"
+        )
+    if not output.ok:
+        raise CommandFailed(
+            step.label, step.host.name, first_line(step.action), output.status, output.tail, step.advice or _RESUME
+        )
+
+
+def prove(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
+    """Return when the step's goal is read to be true; raise GoalNotReached when its limit passes first."""
+    goal = step.proven_by
+    started = time.monotonic()
+    patience = step.kind.timing.limit_at(run.cluster.pace) if step.waits else 0.0
+    pause = 0.2
+    while True:
+        verdict = judge(goal, hosts)
+        if verdict.met:
+            say(f"proven: {verdict.found}")
+            return Outcome(True, verdict.found)
+        if time.monotonic() - started >= patience:
+            raise GoalNotReached(step.label, step.host.name, goal.sentence, verdict.found, step.advice or _RESUME)
+        time.sleep(pause)
+        pause = min(pause * 1.5, max(0.2, 5 / run.cluster.pace))
+
+
+def perform(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
+    """Make the step's goal true and prove it; do nothing where it is true already."""
+    if (outcome := already_true(step, hosts, say)) is not None:
+        return outcome
+    require(step, hosts)
+    if step.action:
+        act(step, hosts, run, say)
+    return prove(step, hosts, run, say)
+
+
+def folder_of(step: Step, run: Run) -> str:
+    """Return the folder of the step's detached job on its host."""
+    name = job.job_id(run.cluster.name, run.owner, step.kind.name, step.subject or step.host.name)
+    return job.job_folder(step.host.path(run.cluster.paths.state), name)
+
+
+def look(step: Step, hosts: Hosts, run: Run, offset: int = 0) -> job.Look:
+    """Look at the step's detached job."""
+    return job.read_look(hosts.run(step.host, job.look(folder_of(step, run), offset), READ_LIMIT), offset)
+
+
+def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
+    """Start the step's detached job, or attach to it, and return None; or the outcome where no job is needed.
+
+    A job that failed and was reported is put aside and begun anew: an operator has cleared the task.
+    A job that ended while nobody watched is left for `finish` to report.
+    """
+    folder = folder_of(step, run)
+    found = look(step, hosts, run)
+    if found.state is job.State.RUNNING or (found.state is not job.State.NONE and not found.seen):
+        say(f"attached to the job of an earlier try ({found.reason})")
+        return None
+    if (outcome := already_true(step, hosts, say)) is not None:
+        return outcome
+    require(step, hosts)
+    if found.state is not job.State.NONE:
+        _expect_ok(step, hosts.run(step.host, job.retire(folder), READ_LIMIT))
+    limit = step.kind.timing.limit_at(run.cluster.pace)
+    _expect_ok(step, hosts.run(step.host, job.start(folder, step.action, limit), READ_LIMIT))
+    say(f"job started on {step.host.name} in {folder}")
+    return None
+
+
+def finish(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
+    """Take the result of the ended job and prove the step's goal; raise with the job's last lines when it failed."""
+    folder = folder_of(step, run)
+    ended = look(step, hosts, run)
+    tail = _tail_of_job(step, hosts, folder)
+    if ended.state is job.State.NONE:
+        raise JobLost(step.label, step.host.name, folder, "", step.advice or _RESUME)
+    hosts.run(step.host, job.mark_seen(folder), READ_LIMIT)
+    if ended.state is job.State.STOPPED and PASSWORD_PROMPT in ended.detail:
+        raise PasswordPrompt(step.label, step.host.name, tail)
+    if ended.state is job.State.STOPPED and "time limit" in ended.detail:
+        limit = step.kind.timing.limit_at(run.cluster.pace)
+        raise LimitExceeded(step.label, step.host.name, limit, tail, step.advice or _RESUME)
+    if ended.state is job.State.LOST:
+        raise JobLost(step.label, step.host.name, folder, tail, step.advice or _RESUME)
+    if ended.state is not job.State.DONE:
+        status = int(ended.detail) if ended.state is job.State.FAILED and ended.detail.isdigit() else -1
+        raise CommandFailed(
+            step.label, step.host.name, f"{folder}/script ({ended.reason})", status, tail, step.advice or _RESUME
+        )
+    return prove(step, hosts, run, say)
+
+
+def first_line(script: str) -> str:
+    """Return the line of a script that tells an operator what it is."""
+    return next((line for line in script.splitlines() if line.strip()), "")
+
+
+_RESUME = "read what was found above, repair it on the host, then clear the failed task: the run goes on from there"
+
+
+def _expect_ok(step: Step, output: Output) -> None:
+    if output.status is None:
+        raise ConnectionLost(
+            step.label, step.host.name, first_line(step.action), "the connection ended before the command"
+        )
+    if not output.ok:
+        raise CommandFailed(
+            step.label, step.host.name, first_line(step.action), output.status, output.tail, step.advice or _RESUME
+        )
+
+
+def _tail_of_job(step: Step, hosts: Hosts, folder: str) -> str:
+    output = hosts.run(step.host, f"tail -c 4000 '{folder}/out' 2>/dev/null", READ_LIMIT)
+    return last_lines(output.stdout)

@@ -1,0 +1,163 @@
+"""Reading from many hosts at once, over asyncssh, each host's key verified. Nothing here changes anything.
+
+Trust begins with one key, the Daisy host's, which the Airflow connection pins. The nodes' keys are those that the
+product's own known_hosts on the Daisy host holds, and the inventory's where no run has pinned another yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from include.runbook import custody
+from include.runbook.cluster import Cluster, Host
+from include.runbook.custody import Custody
+from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostUnreachable, RunbookError
+from include.runbook.perform import READ_LIMIT
+from include.runbook.shell import Output
+from include.runbook.step import Goal, Read, Verdict
+
+AT_ONCE = 50
+"""Connections opened side by side; sshd's default MaxStartups is per host, so this bounds only this machine."""
+
+OUTPUT_LIMIT = 4 * 1024 * 1024
+"""Bytes of one command's output that are kept, so that a host cannot fill this machine's memory."""
+
+CONNECT_LIMIT = 20.0
+"""Seconds for opening a session."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How to log in by one Airflow connection: user, secret, and the host key that the connection pins."""
+
+    username: str
+    key_file: str | None = None
+    private_key: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    host_key: str | None = None
+
+
+CredentialsOf = Callable[[str], Credentials]
+"""Looks up the credentials of an Airflow connection id."""
+
+
+async def connect(host: Host, credentials: Credentials, host_key: str | None) -> asyncssh.SSHClientConnection:
+    """Open a verified session; raises HostUnreachable or HostKeyMismatch."""
+    if host_key is None:
+        advice = (
+            f"add host_key of {host.name} to the inventory (ssh-keyscan -p {host.port} {host.address}, compared by eye)"
+        )
+        raise HostUnreachable(host.name, "no host key is pinned for it", advice)
+    keys: list[object] = []
+    if credentials.private_key:
+        keys.append(asyncssh.import_private_key(credentials.private_key, credentials.passphrase))
+    elif credentials.key_file:
+        keys.append(asyncssh.read_private_key(credentials.key_file, credentials.passphrase))
+    try:
+        return await asyncio.wait_for(
+            asyncssh.connect(
+                host.address,
+                host.port,
+                username=credentials.username,
+                password=credentials.password,
+                client_keys=keys or None,
+                known_hosts=([asyncssh.import_public_key(host_key)], [], []),
+                config=None,
+                agent_path=None,
+                keepalive_interval=15,
+            ),
+            CONNECT_LIMIT,
+        )
+    except asyncssh.HostKeyNotVerifiable:
+        raise HostKeyMismatch(host.name, host_key, "another key") from None
+    except TimeoutError:
+        raise HostUnreachable(
+            host.name, f"no answer from {host.address}:{host.port} in {CONNECT_LIMIT:.0f} s"
+        ) from None
+    except (OSError, asyncssh.Error) as error:
+        raise HostUnreachable(host.name, f"{host.address}:{host.port}: {error}") from None
+
+
+async def run(connection: asyncssh.SSHClientConnection, host: Host, script: str, timeout: float = READ_LIMIT) -> Output:
+    """Run a script and return at most OUTPUT_LIMIT bytes of each stream; raises FactUnreadable when it takes too long."""
+    async with connection.create_process(script, encoding=None, stdin=asyncssh.DEVNULL) as process:
+        try:
+            out, err, _ = await asyncio.wait_for(
+                asyncio.gather(
+                    process.stdout.read(OUTPUT_LIMIT), process.stderr.read(OUTPUT_LIMIT), process.wait_closed()
+                ),
+                timeout,
+            )
+        except TimeoutError:
+            raise FactUnreadable(host.name, script.splitlines()[0], f"no end after {timeout:.0f} s") from None
+    return Output(process.exit_status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The answers of one pass over the hosts: an output for each read, or the error that kept it from being had."""
+
+    outputs: Mapping[Read, Output | RunbookError]
+
+    def judge(self, goal: Goal) -> Verdict:
+        """Judge a goal from these answers; a host that could not be read is a goal that does not hold."""
+        outputs = []
+        for read in goal.reads:
+            answer = self.outputs[read]
+            if isinstance(answer, RunbookError):
+                return Verdict(False, str(answer))
+            outputs.append(answer)
+        try:
+            return goal.judge(outputs)
+        except RunbookError as error:
+            return Verdict(False, str(error))
+
+    def output(self, read: Read) -> Output:
+        """Return the answer to one read; raises the error that kept it from being had."""
+        answer = self.outputs[read]
+        if isinstance(answer, RunbookError):
+            raise answer
+        return answer
+
+
+async def read_custody(cluster: Cluster, credentials_of: CredentialsOf) -> Custody:
+    """Read what the product keeps on the Daisy host."""
+    daisy = cluster.daisy
+    credentials = credentials_of(daisy.connection)
+    async with await connect(daisy, credentials, daisy.host_key or credentials.host_key) as connection:
+        return custody.read(await run(connection, daisy, custody.read_script(cluster)), cluster)
+
+
+async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: CredentialsOf) -> Sweep:
+    """Send every read to its host, hosts side by side and one session each; nothing is raised for a single host."""
+    kept = await read_custody(cluster, credentials_of)
+    by_host: dict[Host, list[Read]] = {}
+    for read in dict.fromkeys(reads):
+        by_host.setdefault(read.host, []).append(read)
+    bound = asyncio.Semaphore(AT_ONCE)
+
+    async def visit(host: Host, wanted: Sequence[Read]) -> dict[Read, Output | RunbookError]:
+        credentials = credentials_of(host.connection)
+        pinned = (host.host_key or credentials.host_key) if host == cluster.daisy else kept.host_key(host)
+        try:
+            async with bound, await connect(host, credentials, pinned) as connection:
+                return {read: await _answer(connection, read) for read in wanted}
+        except RunbookError as error:
+            return dict.fromkeys(wanted, error)
+
+    answers = await asyncio.gather(*(visit(host, wanted) for host, wanted in by_host.items()))
+    return Sweep({read: output for answer in answers for read, output in answer.items()})
+
+
+async def _answer(connection: asyncssh.SSHClientConnection, read: Read) -> Output | RunbookError:
+    try:
+        return await run(connection, read.host, read.command)
+    except RunbookError as error:
+        return error
+    except (OSError, asyncssh.Error) as error:
+        return HostUnreachable(read.host.name, str(error))

@@ -1,0 +1,48 @@
+"""Send a program of this package to a host as text and run it there with the Python that the host has."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+END_OF_PROGRAM = "END_OF_PROGRAM"
+
+FIND_PYTHON = """\
+python=$(command -v python3 || command -v python2 || command -v python) || {
+echo 'no Python on this host' >&2; exit 2; }"""
+"""The real nodes have Python 2.7 only; later systems have python3 only, and no plain `python` at all."""
+
+
+def program(module_file: Path, *args: str) -> str:
+    """Return a POSIX shell command that runs the Python file on a host with these arguments.
+
+    The command is one group of lines in parentheses: it can stand wherever a command can, and its status is the
+    program's. Without any Python it ends with status 2. The program cannot read the shell's standard input.
+    """
+    source = module_file.read_text(encoding="ascii").rstrip("\n")
+    if END_OF_PROGRAM in source.splitlines():
+        raise ValueError(f"{module_file.name} has a line {END_OF_PROGRAM}, which ends it when it is sent")
+    arguments = " ".join(shlex.quote(arg) for arg in args)
+    return f"""\
+(
+{FIND_PYTHON}
+exec "$python" - {arguments} <<'{END_OF_PROGRAM}'
+{source}
+{END_OF_PROGRAM}
+)"""
+
+
+def conf_edit(*args: str) -> str:
+    """Return the shell command that edits or checks a configuration file on a host: see `conf_edit.py` for `args`."""
+    return program(Path(__file__).with_name("conf_edit.py"), *args)
+
+
+def abridged(script: str) -> str:
+    """Return a script for people to read, with each program that it carries left out and its length named."""
+
+    def left_out(found: re.Match[str]) -> str:
+        count = len(found["source"].splitlines())
+        return f"<<'{END_OF_PROGRAM}'\n... {count} lines of include/runbook/conf_edit.py ...\n{END_OF_PROGRAM}"
+
+    return re.sub(rf"<<'{END_OF_PROGRAM}'\n(?P<source>.*?)\n{END_OF_PROGRAM}$", left_out, script, flags=re.S | re.M)

@@ -1,0 +1,213 @@
+"""What a step of the runbook is: a goal on live state, and the action that makes it so.
+
+A goal is read before the action (is it already true?) and after it (is it true now?), by the same reads and the same
+judgement, so that the check and the proof cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from include.runbook.cluster import Cluster, Compute, Host
+from include.runbook.errors import RequestRefused
+from include.runbook.shell import Output
+from include.runbook.timings import TIMINGS, Timing
+
+
+class VmPolicy(StrEnum):
+    """What is allowed to happen to VMs that do not leave a compute (A4.2)."""
+
+    MIGRATE = "migrate"
+    ACCEPT_OUTAGE = "accept_outage"
+    NODE_FAULTY = "node_faulty"
+
+    @property
+    def allows_outage(self) -> bool:
+        """True when a person has accepted that VMs which stay lose their service."""
+        return self is not VmPolicy.MIGRATE
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a scenario on one cluster: everything that a step may depend on besides live state.
+
+    `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of.
+    """
+
+    cluster: Cluster
+    target: str
+    computes: tuple[Compute, ...]
+    vm_policy: VmPolicy = VmPolicy.MIGRATE
+    owner: str = "plan"
+    user: str = "nobody"
+    dag: str = "plan"
+    take_over: bool = False
+    batch: bool = False
+
+    @property
+    def staged_bin(self) -> str:
+        """The path of the staged installer of the target release, the same on Daisy and on nodes (A3)."""
+        directory = f"{self.cluster.paths.staging}/{self.target}"
+        return f"{directory}/{self.cluster.releases[self.target].bin.rsplit('/', 1)[-1]}"
+
+    @property
+    def marker(self) -> str:
+        """What this run writes where it disables a compute's scheduling, so that it later undoes only its own."""
+        return f"tecs-rollback {self.owner}"
+
+
+@dataclass(frozen=True)
+class Read:
+    """A command that only reads, and the host it is sent to."""
+
+    host: Host
+    command: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a goal holds, and what was found, as a sentence for an operator."""
+
+    met: bool
+    found: str
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A predicate on live state. `judge` is pure: it gets the outputs of `reads` in order."""
+
+    sentence: str
+    reads: tuple[Read, ...]
+    judge: Callable[[Sequence[Output]], Verdict]
+
+
+def all_of(*goals: Goal, sentence: str = "") -> Goal:
+    """Every one of `goals` holds; what was found names those that do not."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        verdicts = _judge_each(goals, outputs)
+        wanting = [v.found for v in verdicts if not v.met]
+        return Verdict(not wanting, "; ".join(wanting or [v.found for v in verdicts]))
+
+    return Goal(sentence or " and ".join(g.sentence for g in goals), _reads(goals), judge)
+
+
+def any_of(*goals: Goal, sentence: str = "") -> Goal:
+    """At least one of `goals` holds."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        verdicts = _judge_each(goals, outputs)
+        true = [v for v in verdicts if v.met]
+        return Verdict(bool(true), true[0].found if true else "; ".join(v.found for v in verdicts))
+
+    return Goal(sentence or ", or ".join(g.sentence for g in goals), _reads(goals), judge)
+
+
+def _reads(goals: Sequence[Goal]) -> tuple[Read, ...]:
+    return tuple(dict.fromkeys(read for goal in goals for read in goal.reads))
+
+
+def _judge_each(goals: Sequence[Goal], outputs: Sequence[Output]) -> list[Verdict]:
+    by_read = dict(zip(_reads(goals), outputs, strict=True))
+    return [goal.judge([by_read[read] for read in goal.reads]) for goal in goals]
+
+
+class Over(StrEnum):
+    """Which hosts a step is made for: one host, or each of several side by side."""
+
+    DAISY = "the Daisy host"
+    A = "controller A"
+    B = "controller B"
+    COMPUTES = "each compute"
+    NODES = "each node that is rolled back"
+
+    @property
+    def many(self) -> bool:
+        """True when the step is made for a number of hosts that is known only when the run begins."""
+        return self in (Over.COMPUTES, Over.NODES)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of one run: where it acts, what must hold before, what it does, and what holds afterwards.
+
+    `waits`: the goal becomes true some time after the action has ended, so it is read again until the step's limit.
+    """
+
+    kind: Kind
+    host: Host
+    goal: Goal
+    action: str = ""
+    requires: tuple[Goal, ...] = ()
+    proof: Goal | None = None
+    waits: bool = False
+    advice: str = ""
+    subject: str = ""
+
+    @property
+    def label(self) -> str:
+        """The id and name with the host the step is about: `A4.5 uninstall_compute on host-1`."""
+        return f"{self.kind.id} {self.kind.name} on {self.subject or self.host.name}"
+
+    @property
+    def proven_by(self) -> Goal:
+        """The goal that must hold after the action."""
+        return self.proof or self.goal
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A step before it is made for a run: what the plan, the DAGs and the docs need to know of it."""
+
+    id: str
+    name: str
+    sentence: str
+    over: Over
+    changes: bool
+    detached: bool
+    timing: Timing
+    make: Callable[[Run, Host], Step] = field(repr=False, compare=False)
+
+    @property
+    def task_id(self) -> str:
+        """The Airflow task id, beginning with the runbook's id."""
+        return f"{self.id}_{self.name}"
+
+    @property
+    def title(self) -> str:
+        """The runbook's id and the sentence that says what becomes true."""
+        return f"{self.id} {self.sentence}"
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def step(
+    id: str,
+    sentence: str,
+    *,
+    over: Over,
+    changes: bool = True,
+    detached: bool = False,
+) -> Callable[[Callable[[Run, Host], Step]], Callable[[Run, Host], Step]]:
+    """Register the decorated function as the maker of the runbook step `id`; its name is the step's name.
+
+    `over` says for which hosts it is made; where its action runs is the step's own matter (often the Daisy host).
+    """
+
+    def register(make: Callable[[Run, Host], Step]) -> Callable[[Run, Host], Step]:
+        name = make.__name__
+        KINDS[name] = Kind(id, name, sentence, over, changes, detached, TIMINGS[name], make)
+        return make
+
+    return register
+
+
+def kind(name: str) -> Kind:
+    """Return the kind called `name`; an unknown one is refused by name."""
+    try:
+        return KINDS[name]
+    except KeyError:
+        raise RequestRefused(f"unknown step {name!r}; expected one of {', '.join(sorted(KINDS))}") from None

@@ -1,0 +1,125 @@
+"""A4.3, A4.4, A5.1: the installer's answer file and network mappings, fetched from Daisy's data and adjusted.
+
+The computes' round and B's round use the same two files, each leaving out other hosts; so each round fetches them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from include.runbook.cluster import Cluster, Host
+from include.runbook.goals import command_succeeds, returned
+from include.runbook.remote_python import conf_edit
+from include.runbook.shell import quote
+from include.runbook.step import Goal, Over, Run, Step, all_of, any_of, kind, step
+
+EXCLUDED = "general/EXCLUDE_SERVERS"
+MAPPINGS = "general/CONFIG_NEUTRON_ML2_JSON_PATH"
+
+
+def installed_conf(cluster: Cluster) -> str:
+    """Return the path of the answer file that the installer is given, on the Daisy host."""
+    return cluster.daisy.path(f"{cluster.paths.tecs_install}/tecs.conf")
+
+
+def installed_mappings(cluster: Cluster) -> str:
+    """Return the path of the mappings file that the answer file names, on the Daisy host."""
+    return cluster.daisy.path(f"{cluster.paths.tecs_install}/mappings.json")
+
+
+def _daisys(cluster: Cluster, file: str) -> str:
+    return cluster.daisy.path(f"{cluster.paths.tecs_data}/{cluster.daisy.cluster_id}/{file}")
+
+
+def hosts_returned(run: Run, hosts: Sequence[Host]) -> Goal:
+    """Every one of the hosts is back: their round is over and must not be gone through again."""
+    names = ", ".join(host.name for host in hosts)
+    return all_of(*(returned(run, host) for host in hosts), sentence=f"{names} back on release {run.target}")
+
+
+def _fetch(name: str, run: Run, daisy: Host, source: str, target: str, same: Goal, hosts: Sequence[Host]) -> Step:
+    return Step(
+        kind(name),
+        daisy,
+        goal=any_of(hosts_returned(run, hosts), same),
+        proof=same,
+        action=f"""\
+mkdir -p "$(dirname {quote(target)})" || exit $?
+cp -p {quote(source)} {quote(target)}.new && mv {quote(target)}.new {quote(target)}""",
+        advice=f"Daisy's data of the cluster must be readable at {source}; see paths.tecs_data and daisy.cluster_id "
+        "in the inventory.",
+    )
+
+
+def _fetch_tecs_conf(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
+    source, target = _daisys(run.cluster, "tecs.conf"), installed_conf(run.cluster)
+    compare = conf_edit("same", source, target, "--except", EXCLUDED, MAPPINGS)
+    same = command_succeeds(f"{target} is Daisy's, but for the keys that are set next", daisy, compare)
+    return _fetch(name, run, daisy, source, target, same, hosts)
+
+
+def _fetch_mappings(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
+    source, target = _daisys(run.cluster, "mappings.json"), installed_mappings(run.cluster)
+    same = command_succeeds(f"{target} is Daisy's", daisy, f"cmp {quote(source)} {quote(target)}")
+    return _fetch(name, run, daisy, source, target, same, hosts)
+
+
+def _edit(name: str, run: Run, daisy: Host, excluded: Sequence[Host], hosts: Sequence[Host]) -> Step:
+    cluster = run.cluster
+    target = installed_conf(cluster)
+    wanted = {EXCLUDED: cluster.exclude_list(*excluded), MAPPINGS: installed_mappings(cluster)}
+    edits = json.dumps(
+        [{"section": k.split("/")[0], "key": k.split("/")[1], "values": [value]} for k, value in wanted.items()]
+    )
+    left_out = ", ".join(host.name for host in excluded)
+    edited = command_succeeds(f"tecs.conf leaves out {left_out}", daisy, conf_edit("check", target, edits))
+    return Step(
+        kind(name),
+        daisy,
+        goal=any_of(hosts_returned(run, hosts), edited),
+        proof=edited,
+        action=conf_edit("apply", target, edits),
+    )
+
+
+def _all_but(run: Run, hosts: Sequence[Host]) -> list[Host]:
+    names = {host.name for host in hosts}
+    return [node for node in run.cluster.nodes if node.name not in names]
+
+
+@step("A4.3", "Fetch the cluster's tecs.conf", over=Over.DAISY)
+def fetch_tecs_conf(run: Run, daisy: Host) -> Step:
+    """The answer file that Daisy made for the cluster lies where the installer is run."""
+    return _fetch_tecs_conf("fetch_tecs_conf", run, daisy, run.computes)
+
+
+@step("A4.3", "Fetch the cluster's mappings.json", over=Over.DAISY)
+def fetch_mappings(run: Run, daisy: Host) -> Step:
+    """The network mappings that Daisy made for the cluster lie beside it."""
+    return _fetch_mappings("fetch_mappings", run, daisy, run.computes)
+
+
+@step("A4.4", "Let tecs.conf leave out A, B and every other compute", over=Over.DAISY)
+def edit_tecs_conf_for_computes(run: Run, daisy: Host) -> Step:
+    """The installer will touch the computes of this batch and nothing else."""
+    return _edit("edit_tecs_conf_for_computes", run, daisy, _all_but(run, run.computes), run.computes)
+
+
+@step("A5.1", "Fetch the cluster's tecs.conf for B", over=Over.DAISY)
+def fetch_tecs_conf_for_b(run: Run, daisy: Host) -> Step:
+    """As A4.3, for B's round."""
+    return _fetch_tecs_conf("fetch_tecs_conf_for_b", run, daisy, [run.cluster.controllers.b])
+
+
+@step("A5.1", "Fetch the cluster's mappings.json for B", over=Over.DAISY)
+def fetch_mappings_for_b(run: Run, daisy: Host) -> Step:
+    """As A4.3, for B's round."""
+    return _fetch_mappings("fetch_mappings_for_b", run, daisy, [run.cluster.controllers.b])
+
+
+@step("A5.1", "Let tecs.conf leave out A and every compute", over=Over.DAISY)
+def edit_tecs_conf_for_b(run: Run, daisy: Host) -> Step:
+    """The installer will touch B and nothing else."""
+    b = run.cluster.controllers.b
+    return _edit("edit_tecs_conf_for_b", run, daisy, _all_but(run, [b]), [b])

@@ -1,0 +1,91 @@
+"""The cluster as it is: releases, active controller, constraints, VMs and services, read from every host at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from include.runbook import facts
+from include.runbook.cluster import Cluster
+from include.runbook.errors import RunbookError
+from include.runbook.goals import (
+    CONSTRAINTS,
+    CRM_MON,
+    PROPERTIES,
+    THIS_NODE,
+    cloud,
+    cluster_status,
+    compute_services,
+    node_name,
+    release_of,
+    servers_in,
+    services_in,
+)
+from include.runbook.reach import CredentialsOf, sweep
+from include.runbook.step import Read
+
+ALL_SERVERS = "openstack server list --all-projects --long -f json"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One reading of the whole cluster. What could not be read is named in `problems`, never guessed."""
+
+    releases: dict[str, str | None]
+    active: str | None
+    online: tuple[str, ...]
+    constraints: tuple[str, ...]
+    maintenance: bool
+    vms: dict[str, str]
+    services: dict[str, bool]
+    problems: tuple[str, ...] = ()
+
+
+def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what keeps the cluster from being proven back: empty when `hosts` are on the release and all is well."""
+    found = list(survey.problems)
+    found += [
+        f"{name} has {survey.releases.get(name) or 'no release'}, expected {release}"
+        for name in hosts
+        if survey.releases.get(name) != release
+    ]
+    if survey.active != cluster.controllers.a.name:
+        found.append(f"{survey.active or 'no controller'} is active, expected {cluster.controllers.a.name}")
+    found += [f"nova-compute is not up on {name}" for name, up in survey.services.items() if name in hosts and not up]
+    return tuple(found)
+
+
+async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
+    """Read the cluster now."""
+    a, b = cluster.controllers.a, cluster.controllers.b
+    status, names = Read(a, CRM_MON), {host: Read(host, THIS_NODE) for host in (a, b)}
+    constraints, properties = Read(a, CONSTRAINTS), Read(a, PROPERTIES)
+    servers, services = Read(a, cloud(cluster, ALL_SERVERS)), Read(a, compute_services(cluster))
+    probes = {host: Read(host, cluster.probes.release) for host in cluster.nodes}
+    reads = [status, *names.values(), constraints, properties, servers, services, *probes.values()]
+    answers = await sweep(cluster, reads, credentials_of)
+    problems: list[str] = []
+    releases: dict[str, str | None] = {}
+    for host, probe in probes.items():
+        try:
+            releases[host.name] = release_of(cluster, host, answers.output(probe))
+        except RunbookError as error:
+            problems.append(str(error))
+    active, online, ids, maintenance = None, (), (), False
+    vms: dict[str, str] = {}
+    up: dict[str, bool] = {}
+    try:
+        seen = cluster_status(a, answers.output(status))
+        here = node_name(a, answers.output(names[a]))
+        where = seen.located(cluster.float_ip_resource)
+        online = tuple(node.name for node in seen.nodes if node.online)
+        if len(where) == 1:
+            active = a.name if where[0] == here else b.name
+        found = facts.parse_constraints(answers.output(constraints).stdout, source=f"{a.name}: {CONSTRAINTS}")
+        ids = tuple(c.id for c in found if c.resource == cluster.float_ip_resource)
+        kept = facts.parse_cluster_properties(answers.output(properties).stdout, source=f"{a.name}: {PROPERTIES}")
+        maintenance = facts.maintenance_by(kept) is not None
+        vms = {vm.name: vm.host or "nowhere" for vm in servers_in(a, ALL_SERVERS, answers.output(servers))}
+        up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(services))}
+    except RunbookError as error:
+        problems.append(str(error))
+    return Survey(releases, active, online, ids, maintenance, vms, up, tuple(problems))

@@ -1,0 +1,1 @@
+"""Airflow's side of the runbook: operators, triggers, decisions, and how a scenario becomes a DAG."""

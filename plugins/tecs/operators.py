@@ -1,0 +1,185 @@
+"""The operators that carry out steps of the runbook. Both are SSHOperators: a step is a command on a host, and more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.providers.ssh.operators.ssh import SSHOperator
+from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
+
+from include.runbook import custody, job
+from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
+from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform
+from include.runbook.plan import hosts_of, step_text
+from include.runbook.step import Run, Step, kind
+from tecs.failures import reported
+from tecs.requests import require_living_parent, run_of
+from tecs.ssh import SshHosts
+from tecs.triggers import JobTrigger
+
+UNLOCKED = frozenset({"take_lock", "release_lock"})
+"""The steps that may run while this run does not hold the lock."""
+
+
+class RunbookStep(SSHOperator):
+    """Makes the goal of one runbook step true on one host and proves it. Skipped means: it was true already.
+
+    `step` names the step; `host` the host it is made for, where there are several. The cluster, the release and everything
+    else come from the run's parameters, so the same task serves every cluster.
+    """
+
+    template_fields: Sequence[str] = ("step", "host", "command")
+    template_fields_renderers = {"command": "bash"}
+    template_ext: Sequence[str] = ()
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, step: str, host: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.step, self.host = step, host
+
+    def _do_render_template_fields(self, parent: Any, template_fields: Any, context: Context, *args: Any) -> None:
+        # The one hook that runs for mapped and unmapped tasks alike before Rendered Templates is stored.
+        super()._do_render_template_fields(parent, template_fields, context, *args)
+        try:
+            step = self.made(run_of(context))
+        except RunbookError as error:
+            self.command = f"# {error}"
+            return
+        self.host = step.subject or step.host.name
+        self.command = step_text(step)
+
+    def made(self, run: Run) -> Step:
+        """Return this task's step for the run."""
+        this = kind(self.step)
+        host = run.cluster.host(self.host) if self.host else hosts_of(this, run)[0]
+        return this.make(run, host)
+
+    def execute(self, context: Context) -> None:
+        """Carry the step out; raises AirflowSkipException when its goal was true already."""
+        with reported(self.log):
+            run = run_of(context)
+            step = self.made(run)
+            with SshHosts(run.cluster, self.log) as hosts:
+                self._may_act(context, step, run, hosts)
+                with self._timed(step, run, hosts) as note:
+                    outcome = perform(step, hosts, run, self.log.info)
+                    note(outcome)
+        skip_if_true(outcome)
+
+    def _may_act(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> None:
+        require_living_parent(context)
+        if step.kind.changes and step.kind.name not in UNLOCKED:
+            holder = hosts.custody.holder
+            if holder is None or holder.owner != run.owner:
+                advice = "start the scenario anew: it takes the lock first"
+                raise LockHeld(run.cluster.name, str(holder or "nobody"), holder.since if holder else "now", advice)
+
+    @contextmanager
+    def _timed(self, step: Step, run: Run, hosts: SshHosts, begun: float | None = None) -> Iterator[Any]:
+        """Warn when the SLA is crossed, and note in the run's record how the step ended."""
+        begun = begun or time.time()
+        sla = step.kind.timing.sla(run.cluster.pace, run.cluster.tolerance)
+        timer = threading.Timer(max(0.0, begun + sla - time.time()), self._late, (step, sla))
+        timer.daemon = True
+        timer.start()
+        event: dict[str, object] = {"outcome": "failed"}
+
+        def note(outcome: Outcome) -> None:
+            event.update(outcome="done" if outcome.acted else "already true", found=outcome.found)
+
+        try:
+            yield note
+        except RunbookError as error:
+            event["found"] = str(error)
+            raise
+        finally:
+            timer.cancel()
+            took = time.time() - begun
+            event.update(
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                id=step.kind.id,
+                step=step.kind.name,
+                host=step.subject or step.host.name,
+                seconds=round(took, 2),
+                sla=round(sla, 2),
+                late=took > sla,
+            )
+            self._record(run, hosts, event)
+
+    def _late(self, step: Step, sla: float) -> None:
+        self.log.warning("SLA crossed: %s takes longer than %.1f s and goes on", step.label, sla)
+
+    def _record(self, run: Run, hosts: SshHosts, event: dict[str, object]) -> None:
+        try:
+            hosts.run(run.cluster.daisy, custody.record_script(run, event), READ_LIMIT)
+        except RunbookError as error:
+            # The record tells what happened; it must not turn a step that succeeded into one that failed.
+            self.log.warning("the run's record could not be written: %s", error)
+
+
+class DetachedStep(RunbookStep):
+    """A step whose action is a job of its own on the host: started once, watched by the triggerer, proven at the end."""
+
+    def execute(self, context: Context) -> None:
+        """Start the job or attach to it, then wait without holding a worker."""
+        with reported(self.log):
+            run = run_of(context)
+            step = self.made(run)
+            with SshHosts(run.cluster, self.log) as hosts:
+                self._may_act(context, step, run, hosts)
+                try:
+                    outcome = begin(step, hosts, run, self.log.info)
+                except RunbookError as error:
+                    with self._timed(step, run, hosts):
+                        raise error
+                if outcome is not None:
+                    with self._timed(step, run, hosts) as note:
+                        note(outcome)
+                    skip_if_true(outcome)
+                    return
+                trigger = self._trigger(step, run, hosts)
+        self.defer(trigger=trigger, method_name="resume")
+
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
+        """Take the job's result and prove the goal."""
+        with reported(self.log):
+            run = run_of(context)
+            step = self.made(run)
+            if event.get("unreachable"):
+                raise HostUnreachable(step.host.name, event["unreachable"])
+            with SshHosts(run.cluster, self.log) as hosts, self._timed(step, run, hosts, event["begun"]) as note:
+                require_living_parent(context)
+                note(finish(step, hosts, run, self.log.info))
+
+    def on_kill(self) -> None:
+        """Nothing to end here: the job belongs to the trigger by the time it runs, and the trigger cancels it."""
+
+    def _trigger(self, step: Step, run: Run, hosts: SshHosts) -> JobTrigger:
+        timing = step.kind.timing
+        return JobTrigger(
+            host=step.host.model_dump(mode="json"),
+            host_key=hosts.host_key(step.host),
+            folder=folder_of(step, run),
+            label=step.label,
+            begun=time.time(),
+            sla=timing.sla(run.cluster.pace, run.cluster.tolerance),
+            limit=timing.limit_at(run.cluster.pace),
+        )
+
+
+def skip_if_true(outcome: Outcome) -> None:
+    """Mark the task skipped when its goal was true and nothing was done. Skipped has no other meaning."""
+    if not outcome.acted:
+        raise AirflowSkipException(f"already true: {outcome.found}")
+
+
+def stop_jobs(steps: Sequence[Step], run: Run, hosts: SshHosts, reason: str) -> None:
+    """End the detached jobs of these steps wherever they run."""
+    for step in steps:
+        hosts.run(step.host, job.stop(folder_of(step, run), reason), READ_LIMIT)

@@ -1,0 +1,58 @@
+"""From an Airflow run to a `Run` of the runbook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import Context
+
+from include.runbook import steps as _registered  # noqa: F401  the import registers every step
+from include.runbook.cluster import clusters_directory, load_clusters
+from include.runbook.errors import PreconditionFailed
+from include.runbook.request import read_request
+from include.runbook.step import Run
+
+BATCH_DAG = "rollback_compute"
+"""The scenario that takes chosen computes; scenario A triggers it for each batch."""
+
+
+def run_of(context: Context) -> Run:
+    """Return the run that this task belongs to; raises RequestRefused for a request that cannot be carried out.
+
+    A batch belongs to the run that triggered it: it enters that run's lock and undoes that run's changes.
+    """
+    dag_run = context["dag_run"]
+    parent = parent_of(context)
+    owner = f"{parent['dag_id']}/{parent['run_id']}" if parent else f"{dag_run.dag_id}/{dag_run.run_id}"
+    user = (parent or {}).get("user") or dag_run.triggering_user_name or "the scheduler"
+    asked: dict[str, Any] = {**context["params"], **(dag_run.conf or {})}
+    return read_request(
+        asked,
+        load_clusters(clusters_directory()),
+        owner=owner,
+        user=user,
+        dag=dag_run.dag_id,
+        computes_asked=dag_run.dag_id == BATCH_DAG,
+    )
+
+
+def parent_of(context: Context) -> dict[str, str] | None:
+    """Return which run triggered this one as a batch, if any."""
+    parent = (context["dag_run"].conf or {}).get("parent")
+    return dict(parent) if parent else None
+
+
+def require_living_parent(context: Context) -> None:
+    """Raise PreconditionFailed when the run that this batch belongs to has ended: nobody waits for it any more."""
+    parent = parent_of(context)
+    if parent is None:
+        return
+    state = context["ti"].get_dagrun_state(dag_id=parent["dag_id"], run_id=parent["run_id"])
+    if state != "running":
+        raise PreconditionFailed(
+            context["ti"].task_id,
+            "Airflow",
+            f"run {parent['run_id']} of {parent['dag_id']} is running",
+            f"it is {state}",
+            "resume that run (clear its failed tasks); it takes its batches up again",
+        )

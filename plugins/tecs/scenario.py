@@ -1,0 +1,179 @@
+"""The words in which a scenario's DAG file is written: `scenario`, `step`, `each`, `decide`, `in_batches`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.standard.operators.python import PythonOperator
+from airflow.sdk import DAG, BaseOperator, DeadlineAlert, DeadlineReference, Param, SyncCallback, TriggerRule, XComArg
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from include.runbook import steps as _registered  # noqa: F401  the import registers every step
+from include.runbook.cluster import Cluster, clusters_directory, load_clusters
+from include.runbook.errors import InventoryError
+from include.runbook.plan import make_steps, step_text
+from include.runbook.step import Kind, Run, VmPolicy, kind
+from tecs.batches import BatchRun
+from tecs.deadlines import report_missed_deadline
+from tecs.operators import DetachedStep, RunbookStep
+
+HOST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+RETRY_DELAY = timedelta(seconds=5)
+"""Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
+
+DEADLINE = timedelta(hours=4)
+"""The maintenance window that telecom operators give backup, upgrade, test and rollback together."""
+
+
+def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
+    """Return the DAG of a scenario, triggered by hand or by API, with the form that asks what a scenario needs."""
+    return DAG(
+        dag_id,
+        schedule=None,
+        start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+        catchup=False,
+        doc_md=doc,
+        params=form(_inventories(), computes=computes),
+        max_active_tasks=64,
+        tags=["rollback"],
+        default_args={"retries": 3, "retry_delay": RETRY_DELAY, "trigger_rule": TriggerRule.NONE_FAILED},
+        deadline=[
+            DeadlineAlert(
+                name="maintenance window",
+                reference=DeadlineReference.DAGRUN_QUEUED_AT,
+                interval=DEADLINE,
+                callback=SyncCallback(report_missed_deadline, {"dag_id": dag_id, "window": str(DEADLINE)}),
+            )
+        ],
+    )
+
+
+def form(clusters: dict[str, Cluster], *, computes: bool) -> dict[str, Param]:
+    """Return the parameters of a scenario: choices rather than free text, refused by Airflow when they do not fit."""
+    releases = sorted({release for cluster in clusters.values() for release in cluster.releases})
+    names = sorted(clusters)
+    asked = {
+        "cluster": Param(
+            names[0] if len(names) == 1 else None,
+            type="string",
+            enum=names,
+            title="Cluster",
+            description="The cluster to roll back; its inventory names every host.",
+        ),
+        "target_release": Param(
+            None,
+            type=["null", "string"],
+            enum=[None, *releases],
+            title="Release to return to",
+            description="Empty: the target_release of the cluster's inventory.",
+        ),
+        "vm_policy": Param(
+            VmPolicy.MIGRATE.value,
+            type="string",
+            enum=[policy.value for policy in VmPolicy],
+            title="VMs that do not leave a compute",
+            values_display={
+                VmPolicy.MIGRATE.value: "must leave: otherwise the run stops",
+                VmPolicy.ACCEPT_OUTAGE.value: "may lose their service",
+                VmPolicy.NODE_FAULTY.value: "are lost anyway: the compute is faulty",
+            },
+            description="Recorded with your name for every VM that stays.",
+        ),
+        "take_over": Param(
+            False,
+            type="boolean",
+            title="Take the lock over",
+            description="Only if the run that holds the cluster is certainly dead, and you answer for what it left.",
+        ),
+    }
+    if computes:
+        asked["computes"] = Param(
+            type="array",
+            items={"type": "string", "pattern": HOST_NAME},
+            minItems=1,
+            uniqueItems=True,
+            title="Computes to roll back",
+            description="Their names, as in the inventory, one a line.",
+        )
+        asked["parent"] = Param(
+            None,
+            type=["null", "object"],
+            title="Part of a run",
+            section="Set by rollback_cluster",
+            description="Leave empty.",
+        )
+    return asked
+
+
+def step(name: str) -> RunbookStep:
+    """Return the task of a step that is made for one host."""
+    this = kind(name)
+    return _operator(this)(step=name, **_common(this))
+
+
+def each(name: str, hosts: XComArg) -> MappedOperator:
+    """Return the task of a step that is made for several hosts side by side, whose names `hosts` gives."""
+    this = kind(name)
+    # A mapped operator loses what a subclass would set by itself, so everything is passed here.
+    return _operator(this).partial(step=name, map_index_template="{{ task.host }}", **_common(this)).expand(host=hosts)
+
+
+def decide(id: str, sentence: str, function: Callable[..., Any]) -> BaseOperator:
+    """Return the task of a decision: it reads, judges and says, and changes nothing."""
+    return PythonOperator(
+        task_id=f"{id}_{function.__name__}",
+        task_display_name=f"{id} {sentence}",
+        python_callable=function,
+        doc_md=function.__doc__,
+        show_return_value_in_logs=False,
+    )
+
+
+def in_batches(batches: XComArg) -> MappedOperator:
+    """Return the task that rolls the computes back batch by batch, each a run of `rollback_compute`."""
+    return BatchRun.partial(
+        task_id="A4_computes_in_batches",
+        task_display_name="A4 Roll back the computes, batch by batch",
+        trigger_dag_id="rollback_compute",
+        map_index_template="{{ task.conf['computes'] | join(', ') }}",
+        max_active_tis_per_dagrun=1,
+        doc_md="Each batch is a run of **rollback_compute**; it starts only when every earlier batch has succeeded.",
+    ).expand_kwargs(batches)
+
+
+def _operator(this: Kind) -> type[RunbookStep]:
+    return DetachedStep if this.detached else RunbookStep
+
+
+def _common(this: Kind) -> dict[str, Any]:
+    return {
+        "task_id": this.task_id,
+        "task_display_name": this.title,
+        "doc_md": _documentation(this),
+        "ssh_conn_id": None,
+        "do_xcom_push": False,
+        "retries": this.timing.retries,
+    }
+
+
+def _inventories() -> dict[str, Cluster]:
+    return load_clusters(clusters_directory())
+
+
+def _documentation(this: Kind) -> str:
+    """Say what the step is, how long it takes, and its exact script on the first inventory's hosts."""
+    timing = this.timing
+    head = (
+        f"**{this.title}**\n\n{(this.make.__doc__ or '').strip()}\n\n"
+        f"Made for {this.over.value}. Measured {timing.measured:g} s ({timing.source}); limit {timing.limit:g} s.\n\n"
+    )
+    try:
+        cluster = next(iter(_inventories().values()))
+    except (InventoryError, StopIteration):
+        return head
+    made = make_steps(this, Run(cluster, cluster.target_release, cluster.computes[:1]))[0]
+    return f"{head}Its script on the hosts of `{cluster.name}` (that of a run is under *Rendered Templates*):\n\n```sh\n{step_text(made)}\n```\n"

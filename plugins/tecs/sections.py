@@ -1,0 +1,69 @@
+"""The parts of the runbook that several scenarios go through, each a function that reads like its section there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from airflow.sdk import BaseOperator, chain
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+
+from tecs.decisions import check, nodes, plan, prove
+from tecs.scenario import decide, each, step
+
+Task = BaseOperator | MappedOperator
+
+
+def begin_run() -> Task:
+    """Nothing is touched before the request, the plan and the live state have been checked and the lock is held."""
+    pinned = step("pin_host_keys")
+    chain(
+        decide("S1", "Check the request and print the plan", plan),
+        decide("S2", "Check that every precondition holds", check),
+        step("take_lock"),
+        pinned,
+    )
+    return pinned
+
+
+def stage_installer(begun: Task) -> Task:
+    """A3: the old release's installer on the Daisy host, then on every node that is rolled back, side by side."""
+    names = decide("A3", "Name the nodes that get the installer", nodes)
+    staged = each("stage_bin_on_node", names.output)
+    chain(begun, [step("stage_bin_on_daisy"), names], staged)
+    return staged
+
+
+def roll_back_b(begun: Task, after: Sequence[Task], installer_free: Task) -> Task:
+    """A5 and A6: B is reinstalled, comes back into the cluster, and the cluster is verified.
+
+    B is taken down `after` these tasks; from `installer_free` on, nobody else needs the installer's files.
+    """
+    # A5.1: the installer's files; B's cinder settings are saved while they are still there.
+    configured, saved = step("edit_tecs_conf_for_b"), step("save_cinder_settings")
+    fetched = [step("fetch_tecs_conf_for_b"), step("fetch_mappings_for_b")]
+    chain(installer_free, fetched, configured)
+    chain(begun, saved)
+
+    # A5.2 to A5.5: B is reinstalled.
+    installed = step("install_b")
+    chain([*after, configured, saved], step("uninstall_b"), step("drop_stale_keys_of_b"), installed)
+
+    # A5.6 to A6.2: one proven step after the other.
+    verified = step("create_and_delete_vm")
+    chain(
+        installed,
+        [step("restore_cinder_backends"), step("copy_cluster_files")],
+        step("start_cluster_on_b"),
+        step("verify_pacemaker_on_b"),
+        step("clear_ban"),
+        step("leave_maintenance"),
+        step("verify_shared_storage"),
+        step("switch_over_and_back"),
+        verified,
+    )
+    return verified
+
+
+def end_run(verified: Task) -> None:
+    """The end state is proven from the hosts; only then is the cluster free for others."""
+    chain(verified, decide("E1", "Prove from live state that the cluster is back", prove), step("release_lock"))

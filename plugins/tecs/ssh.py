@@ -1,0 +1,161 @@
+"""How Airflow reaches hosts: SSHHook for a step's own commands, credentials of the same connections for everything else."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from types import TracebackType
+
+import paramiko
+from airflow.providers.ssh.hooks.ssh import SSHHook
+from airflow.sdk import BaseHook, Connection
+
+from include.runbook import custody
+from include.runbook.cluster import Cluster, Host
+from include.runbook.custody import Custody
+from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LimitExceeded
+from include.runbook.perform import READ_LIMIT, first_line
+from include.runbook.reach import OUTPUT_LIMIT, Credentials
+from include.runbook.shell import Output
+
+
+def credentials(connection: Connection) -> Credentials:
+    """Return what an Airflow SSH connection says about logging in."""
+    extra = connection.extra_dejson
+    return Credentials(
+        username=connection.login or "root",
+        key_file=extra.get("key_file"),
+        private_key=extra.get("private_key"),
+        passphrase=extra.get("private_key_passphrase"),
+        password=connection.password,
+        host_key=extra.get("host_key"),
+    )
+
+
+def credentials_of(connection_id: str) -> Credentials:
+    """Look an Airflow connection up by its id."""
+    return credentials(BaseHook.get_connection(connection_id))
+
+
+def parse_key(host_key: str) -> paramiko.PKey:
+    """Return the paramiko key of a line such as `ssh-ed25519 AAAA...`."""
+    return paramiko.hostkeys.HostKeyEntry.from_line(f"host {host_key}").key  # type: ignore[union-attr,return-value]
+
+
+class SshHosts:
+    """Runs scripts on the cluster's hosts: one verified session for each host, opened when first needed.
+
+    The nodes' host keys come from the Daisy host, so that a key that changes with a reinstallation is right everywhere at
+    once; the Daisy host's own key comes from its connection.
+    """
+
+    def __init__(self, cluster: Cluster, log: logging.Logger, ssh_conn_id: str | None = None) -> None:
+        self.cluster, self.log, self.ssh_conn_id = cluster, log, ssh_conn_id
+        self._clients: dict[str, paramiko.SSHClient] = {}
+        self._custody: Custody | None = None
+
+    def __enter__(self) -> SshHosts:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every session. Commands that still run on hosts go on."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    @property
+    def custody(self) -> Custody:
+        """What the product keeps on the Daisy host, read once."""
+        if self._custody is None:
+            daisy = self.cluster.daisy
+            self._custody = custody.read(self.run(daisy, custody.read_script(self.cluster), READ_LIMIT), self.cluster)
+        return self._custody
+
+    def host_key(self, host: Host) -> str | None:
+        """The key that the host must show; None for the Daisy host where its connection states it."""
+        return host.host_key if host == self.cluster.daisy else self.custody.host_key(host)
+
+    def run(self, host: Host, script: str, timeout: float) -> Output:
+        """Run `script` by the host's shell; see `include.runbook.perform.Hosts`."""
+        client = self._client(host)
+        try:
+            return _exec(client, host, script, timeout)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            self._clients.pop(host.name, client).close()
+            raise ConnectionLost("ssh", host.name, first_line(script), str(error) or type(error).__name__) from None
+
+    def _client(self, host: Host) -> paramiko.SSHClient:
+        if host.name not in self._clients:
+            self._clients[host.name] = self._open(host)
+        return self._clients[host.name]
+
+    def _open(self, host: Host) -> paramiko.SSHClient:
+        pinned = self.host_key(host)
+        if pinned is None and host != self.cluster.daisy:
+            advice = f"add host_key of {host.name} to the inventory (ssh-keyscan -p {host.port} {host.address}, compared by eye)"
+            raise HostUnreachable(host.name, "no host key is pinned for it", advice)
+        # One attempt: a wrong key is wrong at once, and Airflow retries what is worth retrying.
+        hook = SSHHook(
+            ssh_conn_id=host.connection,
+            remote_host=host.address,
+            port=host.port,
+            conn_timeout=20,
+            conn_retry_attempts=1,
+        )
+        hook.no_host_key_check, hook.allow_host_key_change = False, False
+        if pinned is not None:
+            hook.host_key = parse_key(pinned)
+        try:
+            return hook.get_conn()
+        except paramiko.BadHostKeyException as error:
+            expected, shown = error.expected_key.get_base64(), error.key.get_base64()
+            raise HostKeyMismatch(host.name, expected, shown) from None
+        except paramiko.SSHException as error:
+            if "known_hosts" in str(error):
+                raise HostKeyMismatch(host.name, pinned or "none", str(error)) from None
+            raise HostUnreachable(host.name, f"{host.address}:{host.port}: {error}") from None
+        except (OSError, EOFError) as error:
+            raise HostUnreachable(host.name, f"{host.address}:{host.port}: {error or type(error).__name__}") from None
+
+
+def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -> Output:
+    """Run a script to its end, keeping at most OUTPUT_LIMIT bytes of each stream."""
+    transport = client.get_transport()
+    if transport is None:
+        raise paramiko.SSHException("the session is closed")
+    channel = transport.open_session(timeout=20)
+    channel.exec_command(script)
+    channel.shutdown_write()
+    ends = time.monotonic() + timeout
+    out, err = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(channel, selectors.EVENT_READ)
+        while True:
+            left = ends - time.monotonic()
+            if left <= 0:
+                channel.close()
+                tail = (bytes(out) + bytes(err)).decode("utf-8", "replace")
+                advice = "the command may still run on the host: look for it there before the failed task is cleared"
+                raise LimitExceeded(first_line(script), host.name, timeout, tail, advice)
+            selector.select(min(left, 1.0))
+            for ready, receive, kept in (
+                (channel.recv_ready, channel.recv, out),
+                (channel.recv_stderr_ready, channel.recv_stderr, err),
+            ):
+                while ready():
+                    data = receive(65536)
+                    kept += data[: max(0, OUTPUT_LIMIT - len(kept))]
+            if channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready():
+                break
+            if channel.closed or not transport.is_active():
+                break
+    status = channel.recv_exit_status() if channel.exit_status_ready() else -1
+    channel.close()
+    # paramiko says -1 where the channel ended without an exit status: that is a lost connection, not a result.
+    return Output(None if status == -1 else status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

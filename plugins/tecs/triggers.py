@@ -1,0 +1,114 @@
+"""The trigger that watches a detached job: streams its output, warns when it is late, ends it when it must be ended."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncssh
+from airflow.providers.ssh.hooks.ssh import get_async_connection
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from include.runbook import job
+from include.runbook.cluster import Host
+from include.runbook.errors import HostUnreachable, RunbookError
+from include.runbook.perform import PASSWORD_PROMPT
+from include.runbook.reach import connect, run
+from include.runbook.shell import printable
+from tecs.ssh import credentials
+
+QUICKEST, SLOWEST = 0.2, 1.0
+"""Seconds between two looks at a job: quick at first, so that short jobs end promptly."""
+
+PATIENCE = 600.0
+"""Seconds without a connection after which the step is handed back to Airflow's retries; the job itself goes on."""
+
+
+class JobTrigger(BaseTrigger):
+    """Watches one job on one host over one session, which is opened again when it is lost."""
+
+    def __init__(
+        self,
+        host: dict[str, Any],
+        host_key: str | None,
+        folder: str,
+        label: str,
+        begun: float,
+        sla: float,
+        limit: float,
+    ) -> None:
+        super().__init__()
+        self.host, self.host_key, self.folder, self.label = host, host_key, folder, label
+        self.begun, self.sla, self.limit = begun, sla, limit
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what re-makes this trigger in another process. None of it is secret."""
+        names = ("host", "host_key", "folder", "label", "begun", "sla", "limit")
+        return "tecs.triggers.JobTrigger", {name: getattr(self, name) for name in names}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield once, when the job is over or its host has been out of reach for too long."""
+        offset, lost_since, warned = 0, None, False
+        while True:
+            try:
+                async with await self._connect() as connection:
+                    lost_since = None
+                    pause = QUICKEST
+                    while True:
+                        seen = job.read_look(await run(connection, self._host, job.look(self.folder, offset)), offset)
+                        self._show(seen.output)
+                        offset = seen.offset
+                        if seen.ended and not seen.output:
+                            yield TriggerEvent({"begun": self.begun})
+                            return
+                        await self._intervene(connection, seen)
+                        warned = warned or self._warn_when_late()
+                        await asyncio.sleep(pause)
+                        pause = min(SLOWEST, pause * 1.5)
+            except (RunbookError, OSError, asyncssh.Error) as error:
+                lost_since = lost_since or time.monotonic()
+                self.log.warning("%s is out of reach (%s); its job goes on, trying again", self._host.name, error)
+                if time.monotonic() - lost_since > PATIENCE:
+                    yield TriggerEvent({"begun": self.begun, "unreachable": str(error)})
+                    return
+                await asyncio.sleep(2)
+
+    async def on_kill(self) -> None:
+        """End the job: the task was marked failed or cleared by a person."""
+        await self._stop("cancelled in Airflow")
+        self.log.warning("%s: the job was cancelled", self.label)
+
+    @property
+    def _host(self) -> Host:
+        return Host.model_validate(self.host)
+
+    async def _connect(self) -> asyncssh.SSHClientConnection:
+        found = credentials(await get_async_connection(self._host.connection))
+        if not self.host_key and not found.host_key:
+            raise HostUnreachable(self._host.name, "no host key is pinned for it")
+        return await connect(self._host, found, self.host_key or found.host_key)
+
+    async def _intervene(self, connection: asyncssh.SSHClientConnection, seen: job.Look) -> None:
+        """End a job that waits for a password nobody will type."""
+        if PASSWORD_PROMPT in seen.output.lower() and not seen.ended:
+            self.log.error("%s asks for a password: the job is ended", self.label)
+            await run(
+                connection, self._host, job.stop(self.folder, f"it asked for a {PASSWORD_PROMPT} nobody will type one")
+            )
+
+    async def _stop(self, reason: str) -> None:
+        async with await self._connect() as connection:
+            await run(connection, self._host, job.stop(self.folder, reason))
+
+    def _warn_when_late(self) -> bool:
+        late = time.time() - self.begun > self.sla
+        if late:
+            self.log.warning("SLA crossed: %s takes longer than %.1f s and goes on", self.label, self.sla)
+        return late
+
+    def _show(self, output: str) -> None:
+        for line in printable(output).splitlines():
+            if line.strip():
+                self.log.info(line[:400])

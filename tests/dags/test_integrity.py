@@ -1,0 +1,100 @@
+"""What must hold of every scenario's DAG, whatever its steps are."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+
+from include.runbook import steps as _registered  # noqa: F401  the import registers every step
+from include.runbook.step import KINDS
+
+from .conftest import SCENARIOS
+
+RUNBOOK_IDS = {
+    *("A1", "A2", "A3", "A4.1", "A4.2", "A4.3", "A4.4", "A4.5", "A4.6", "A4.7", "A4.8", "A4.9"),
+    *("A5.1", "A5.2", "A5.3", "A5.4", "A5.5", "A5.6", "A5.7", "A5.8", "A5.9", "A5.10", "A6.1", "A6.2"),
+}
+PACEMAKER = ("A1", "A2", "A5.6", "A5.7", "A5.8", "A5.9", "A6.1")
+INSTALLER = ("A4.5", "A4.6", "A5.2", "A5.3")
+
+
+def runbook_id(task: Any) -> str:
+    return task.task_id.partition("_")[0]
+
+
+@pytest.fixture(params=SCENARIOS)
+def dag(bag: Any, request: pytest.FixtureRequest) -> Any:
+    return bag.dags[request.param]
+
+
+def test_every_file_is_parsed_without_an_error(bag: Any) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == sorted(SCENARIOS)
+
+
+def test_every_step_of_the_runbook_is_a_task(bag: Any) -> None:
+    assert {runbook_id(task) for dag in bag.dags.values() for task in dag.tasks} >= RUNBOOK_IDS
+
+
+def test_every_registered_step_is_used(bag: Any) -> None:
+    used = {task.task_id for dag in bag.dags.values() for task in dag.tasks}
+    assert {kind.task_id for kind in KINDS.values()} <= used
+
+
+def test_a_skip_lets_the_next_step_run_and_a_failure_does_not(dag: Any) -> None:
+    assert {task.trigger_rule for task in dag.tasks} == {"none_failed"}
+
+
+def test_titles_begin_with_the_id_and_say_a_sentence(dag: Any) -> None:
+    for task in dag.tasks:
+        assert re.fullmatch(r"(A\d(\.\d+)?|S\d|E\d) [A-Z].{10,}", task.task_display_name), task.task_id
+
+
+def test_every_step_documents_its_script_and_its_times(dag: Any) -> None:
+    for task in dag.tasks:
+        if task.task_id in {kind.task_id for kind in KINDS.values()}:
+            assert "```sh" in task.doc_md, task.task_id
+            assert "Measured" in task.doc_md, task.task_id
+
+
+def test_the_page_of_the_scenario_says_what_how_long_where_to_stop_and_how_to_resume(dag: Any) -> None:
+    for heading in ("**What.**", "**How long.**", "**Where it may be stopped.**", "**How to resume.**"):
+        assert heading in dag.doc_md
+
+
+@pytest.mark.parametrize("ids", [PACEMAKER, INSTALLER])
+def test_what_must_be_serial_has_one_order(dag: Any, ids: tuple[str, ...]) -> None:
+    tasks = [task for task in dag.tasks if runbook_id(task) in ids and task.task_id != "A3_nodes"]
+    for one, other in itertools.combinations(tasks, 2):
+        before = dag.task_dict[one.task_id].get_flat_relative_ids(upstream=True)
+        after = dag.task_dict[one.task_id].get_flat_relative_ids(upstream=False)
+        assert other.task_id in before | after, f"{one.task_id} and {other.task_id} could run side by side"
+
+
+def test_nothing_acts_before_the_lock_is_held(dag: Any) -> None:
+    lock = dag.task_dict["S3_take_lock"]
+    after = lock.get_flat_relative_ids(upstream=False)
+    before = lock.get_flat_relative_ids(upstream=True)
+    assert {task.task_id for task in dag.tasks} == after | before | {lock.task_id}
+    assert before == {"S1_plan", "S2_check"}
+
+
+def test_the_lock_is_released_last(dag: Any) -> None:
+    assert [task.task_id for task in dag.leaves] == ["E2_release_lock"]
+
+
+def test_the_ban_on_b_is_cleared_only_after_b_is_proven(bag: Any) -> None:
+    for name in ("rollback_cluster", "rollback_controller"):
+        before = bag.dags[name].task_dict["A5.8_clear_ban"].get_flat_relative_ids(upstream=True)
+        assert {"A5.3_install_b", "A5.5_copy_cluster_files", "A5.7_verify_pacemaker_on_b"} <= before
+
+
+def test_no_shell_text_is_in_a_dag_file(bag: Any) -> None:
+    for dag in bag.dags.values():
+        with open(dag.fileloc) as file:
+            text = file.read().rpartition('"""')[2]
+        assert not re.search(r"\b(pcs|ssh|openstack|systemctl|subprocess)\b", text)
+        assert text.count("\n") < 100

@@ -1,0 +1,73 @@
+"""The cluster lock, in a real shell."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from include.runbook import lock
+from include.runbook.errors import LockHeld
+from include.runbook.step import Run
+
+from .conftest import LocalShell
+
+
+def take(run: Run, shell: LocalShell) -> str:
+    output = shell.run(run.cluster.daisy, lock.take(run), 10)
+    lock.refuse_if_held(run, output)
+    assert output.ok, output.stderr
+    return output.stdout
+
+
+def test_a_free_lock_is_taken_and_names_run_scenario_user_and_time(run: Run, shell: LocalShell) -> None:
+    assert take(replace(run, user="operator"), shell) == "taken\n"
+    holder = lock.read_holder(Path(lock.lock_path(run)).read_text())
+    assert holder is not None
+    assert (holder.owner, holder.dag, holder.user) == ("rollback_compute/run-1", "rollback_compute", "operator")
+    assert holder.since.endswith("Z")
+
+
+def test_the_same_run_enters_again(run: Run, shell: LocalShell) -> None:
+    take(run, shell)
+    assert "already" in take(run, shell)
+
+
+def test_another_run_is_refused_and_told_who_holds_it(run: Run, shell: LocalShell) -> None:
+    take(run, shell)
+    with pytest.raises(LockHeld, match="rollback_compute/run-1"):
+        take(replace(run, owner="other/run-2"), shell)
+
+
+def test_taking_over_is_explicit_and_recorded(run: Run, shell: LocalShell) -> None:
+    take(run, shell)
+    told = take(replace(run, owner="other/run-2", take_over=True), shell)
+    assert "taken over from:\nrollback_compute/run-1" in told
+    kept = list(Path(lock.lock_path(run)).parent.glob("lock.taken-over-*"))
+    assert [file.read_text().splitlines()[0] for file in kept] == ["rollback_compute/run-1"]
+    with pytest.raises(LockHeld):
+        take(run, shell)
+
+
+def test_of_many_runs_at_the_same_moment_exactly_one_gets_it(run: Run) -> None:
+    runs = [replace(run, owner=f"run-{n}") for n in range(20)]
+    takers = [subprocess.Popen(["sh", "-c", lock.take(one)], stdout=subprocess.PIPE, text=True) for one in runs]
+    results = [(taker.communicate()[0], taker.returncode) for taker in takers]
+    assert sorted(status for _, status in results) == [0] + [lock.HELD] * 19
+    winner = next(one for one, (_, status) in zip(runs, results, strict=True) if status == 0)
+    assert Path(lock.lock_path(run)).read_text().splitlines()[0] == winner.owner
+
+
+def test_only_its_holder_releases_it(run: Run, shell: LocalShell) -> None:
+    take(run, shell)
+    shell.run(run.cluster.daisy, lock.release(replace(run, owner="other")), 10)
+    assert Path(lock.lock_path(run)).exists()
+    shell.run(run.cluster.daisy, lock.release(run), 10)
+    assert not Path(lock.lock_path(run)).exists()
+
+
+def test_a_hostile_owner_is_text_and_nothing_else(run: Run, shell: LocalShell, tmp_path: Path) -> None:
+    take(replace(run, owner=f"a'; touch {tmp_path}/hacked; '$(touch {tmp_path}/hacked)", user="`id`"), shell)
+    assert not (tmp_path / "hacked").exists()
