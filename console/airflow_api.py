@@ -39,13 +39,21 @@ class TaskInstance:
 
     task_id: str
     map_index: int
-    display_name: str
     host: str | None
     state: str | None
     start: datetime | None
     end: datetime | None
     try_number: int
     note: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a DAG before any run: its display name, and the tasks that it directly comes after."""
+
+    task_id: str
+    title: str
+    after: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -144,22 +152,28 @@ class Airflow:
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         return [_task_instance(entry) for entry in self._pages(path, "task_instances")]
 
-    def tasks(self, dag_id: str) -> dict[str, frozenset[str]]:
-        """The DAG's task ids, each after those it depends on, with the ones that it directly depends on."""
+    def tasks(self, dag_id: str) -> list[Task]:
+        """The DAG's tasks, each after those that it depends on."""
         tasks = self._send("GET", f"/api/v2/dags/{dag_id}/tasks")["tasks"]
         upstream: dict[str, set[str]] = {task["task_id"]: set() for task in tasks}
         for task in tasks:
             for follower in task["downstream_task_ids"]:
                 upstream[follower].add(task["task_id"])
-        return {task: frozenset(upstream[task]) for task in TopologicalSorter(upstream).static_order()}
+        titles = {task["task_id"]: task["task_display_name"] or task["task_id"] for task in tasks}
+        order = TopologicalSorter(upstream).static_order()
+        return [Task(task_id, titles[task_id], frozenset(upstream[task_id])) for task_id in order]
 
-    def log_tail(self, dag_id: str, run_id: str, task: TaskInstance, lines: int = 20) -> list[str]:
-        """The last lines of the task's latest try; empty before its first."""
+    def failure(self, dag_id: str, run_id: str, task: TaskInstance, lines: int = 12) -> list[str]:
+        """Why the task's latest try failed: its last exception's message, else the last lines of its log."""
         if task.try_number < 1:
             return []
         path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
         answer = self._send("GET", path, params={"map_index": str(task.map_index), "full_content": "true"})
-        return [line for entry in answer["content"] for line in _log_lines(entry)][-lines:]
+        entries = [entry if isinstance(entry, Mapping) else {"event": entry} for entry in answer["content"]]
+        for entry in reversed(entries):
+            if entry.get("error_detail"):
+                return str(entry["error_detail"][-1]["exc_value"]).splitlines()
+        return [line for entry in entries for line in str(entry["event"]).splitlines() if "::" not in line[:2]][-lines:]
 
     def clear_failed(self, dag_id: str, run_id: str) -> None:
         """The run's failed tasks, and those that waited for them, will run again; finished ones stay as they are."""
@@ -208,17 +222,6 @@ def _component_health(name: str, part: Mapping[str, Any]) -> ComponentHealth:
     return ComponentHealth(part.get("status") == "healthy", _time(part.get(f"latest_{name}_heartbeat")))
 
 
-def _log_lines(entry: Mapping[str, Any] | str) -> list[str]:
-    """What an entry says to an operator: Airflow's folding marks are left out, an exception is told by its message."""
-    if isinstance(entry, str):
-        return entry.splitlines()
-    event = str(entry["event"])
-    if event.startswith(("::group::", "::endgroup::")):
-        return []
-    errors = [f"{detail['exc_type']}: {detail['exc_value']}" for detail in entry.get("error_detail") or ()]
-    return [line for text in (event, *errors) for line in text.splitlines()]
-
-
 def _refusal(method: str, path: str, answer: httpx.Response) -> str:
     try:
         detail = answer.json().get("detail", answer.text)
@@ -246,8 +249,8 @@ def _task_instance(entry: Mapping[str, Any]) -> TaskInstance:
     return TaskInstance(
         task_id=entry["task_id"],
         map_index=entry["map_index"],
-        display_name=entry["task_display_name"],
-        host=entry["rendered_map_index"] if entry["map_index"] >= 0 else None,
+        # until a copy has begun its label is only its number
+        host=label if (label := entry["rendered_map_index"]) != str(entry["map_index"]) else None,
         state=entry["state"],
         start=_time(entry["start_date"]),
         end=_time(entry["end_date"]),

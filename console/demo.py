@@ -11,21 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from console.airflow_api import Airflow, TaskInstance
+from console.airflow_api import Airflow
 from console.airflow_settings import PROJECT
 from console.errors import ConsoleError
-from console.progress import View, clock, predicted
+from console.progress import Line, View, clock, predicted
+from console.scenarios import DAGS, conf_of
 from console.stack import DEFAULT_PORT, DEFAULT_STATE, LabRequest, Running, Stack
 from console.summary import Expected, Times, read_live_state, shortcomings, summary
 from console.watch import failures, follow, shape_of
 from include.runbook.cluster import Cluster, load_cluster
 
 INVENTORY = PROJECT / "include" / "clusters" / "lab.yaml"
-DAGS = {"A": "rollback_cluster", "B": "rollback_controller", "C": "rollback_compute"}
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended."""
 
@@ -44,12 +43,6 @@ class Demonstration:
         return DAGS[self.scenario]
 
     @property
-    def conf(self) -> dict[str, Any]:
-        """What the scenario is asked for: in C, the first compute."""
-        asked: dict[str, Any] = {"cluster": self.cluster.name}
-        return asked | ({"computes": [self.cluster.computes[0].name]} if self.scenario == "C" else {})
-
-    @property
     def expected(self) -> Expected:
         """Every lab scenario begins with all other hosts on the old release, so that all are on it at the end."""
         nodes = tuple(node.name for node in self.cluster.nodes)
@@ -61,11 +54,12 @@ class Demonstration:
         before = read_live_state(self.cluster, connections)
         with self.running.airflow() as airflow:
             view, planned = self._run(airflow)
-            for run, task in failures(view):
-                self._tell_failure(airflow, run.dag_id, run.run_id, task)
+            for line in failures(view):
+                self._tell_failure(airflow, line)
         after = read_live_state(self.cluster, connections)
         wanting = shortcomings(before, after, self.cluster, self.expected)
         if view.run.state != "success":
+            self._tell_resume(view.run.run_id)
             wanting = (f"the run of {self.dag_id} ended as {view.run.state}", *wanting)
         times = Times(_seconds(view), planned, self.cluster.pace)
         self.console.print()
@@ -82,22 +76,28 @@ class Demonstration:
         shape = shape_of(airflow, self.dag_id, self.cluster)
         planned = predicted(shape, orchestration=0)
         run_id = f"demo-{self.scenario}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        run = airflow.trigger(self.dag_id, run_id, self.conf)
-        self.console.print(f"\n{self.dag_id} runs in Airflow: {self.running.url}/dags/{self.dag_id}/runs/{run_id}")
+        run = airflow.trigger(self.dag_id, run_id, conf_of(self.scenario, self.cluster))
+        self.console.print(f"\n{self.dag_id} runs in Airflow: {self._page(run_id)}", soft_wrap=True)
         self.console.print(f"It should take about {clock(predicted(shape))}.\n")
         return follow(airflow, run, shape, self.console), planned
 
-    def _tell_failure(self, airflow: Airflow, dag_id: str, run_id: str, task: TaskInstance) -> None:
-        host = f" [{task.host}]" if task.host else ""
-        self.console.print(f"\nFailed: {task.display_name}{host}", style="bold red", markup=False)
-        for line in airflow.log_tail(dag_id, run_id, task, lines=12):
-            self.console.print(f"  {line}", markup=False, highlight=False)
+    def _tell_failure(self, airflow: Airflow, line: Line) -> None:
+        host = f" [{line.task.host}]" if line.task.host else ""
+        self.console.print(f"\nFailed: {line.title}{host}", style="bold red", markup=False)
+        for text in airflow.failure(line.run.dag_id, line.run.run_id, line.task):
+            self.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def _tell_resume(self, run_id: str) -> None:
         self.console.print(
-            "Mend what the message names, then clear the failed task (Clear, Only failed) at\n"
-            f"  {self.running.url}/dags/{dag_id}/runs/{run_id}\n"
+            "\nMend what the messages name, then clear the failed tasks (Clear, Only failed) of\n"
+            f"  {self._page(run_id)}\n"
             "The run goes on from there; what is already true is skipped.",
             markup=False,
+            soft_wrap=True,
         )
+
+    def _page(self, run_id: str) -> str:
+        return f"{self.running.url}/dags/{self.dag_id}/runs/{run_id}"
 
 
 def demonstrate(scenario: str, pace: float | None, state: Path, port: int, console: Console) -> int:
@@ -111,7 +111,9 @@ def demonstrate(scenario: str, pace: float | None, state: Path, port: int, conso
         console.print("\nNo longer watching; the run goes on in Airflow.")
         return INTERRUPTED
     finally:
-        console.print(f"\nAirflow stays up at {running.url}  user: {running.user}  password: {running.password}")
+        console.print(
+            f"\nAirflow stays up at {running.url}  user: {running.user}  password: {running.password}", soft_wrap=True
+        )
         console.print("Stop everything with: make down")
     return 0 if proven else 1
 
@@ -130,8 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder (default: .run)")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT)
     options = parser.parse_args(argv)
+    # a pipe or a log file has no width of its own
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     try:
-        return demonstrate(options.scenario, options.pace, options.state, options.port, Console())
+        return demonstrate(options.scenario, options.pace, options.state, options.port, console)
     except ConsoleError as error:
         print(error, file=sys.stderr)
         return 1

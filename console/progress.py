@@ -12,10 +12,10 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from console.airflow_api import Run, TaskInstance
+from console.airflow_api import Run, Task, TaskInstance
 
-ORCHESTRATION = 0.6
-"""Seconds that Airflow and SSH add to each step, measured on two cores."""
+ORCHESTRATION = 1.0
+"""Seconds that Airflow and SSH add to each step: about one on two cores."""
 
 FINISHED = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 WORDS = {
@@ -36,12 +36,12 @@ COLOURS = {"running": "cyan", "done": "green", "FAILED": "bold red", "to be retr
 
 @dataclass(frozen=True)
 class Shape:
-    """A DAG before it runs: each task with those it comes after, in order, and the seconds it should take.
+    """A DAG before it runs: its tasks in order, and the seconds that each should take where that is known.
 
     ``rounds`` holds the runs of another DAG that the task ``rounds_task`` triggers, one after the other.
     """
 
-    after: Mapping[str, frozenset[str]]
+    tasks: tuple[Task, ...]
     expected: Mapping[str, float]
     rounds_task: str | None = None
     rounds: tuple[Shape, ...] = ()
@@ -63,6 +63,7 @@ class Line:
 
     run: Run
     task: TaskInstance
+    title: str
     word: str
     expected: float | None
     elapsed: float | None
@@ -75,14 +76,16 @@ class Line:
 
 def lines(view: View, now: datetime, depth: int = 0) -> list[Line]:
     """Every step that has begun or ended, in the DAG's order; a round's steps beneath the task that triggered it."""
-    place = {task: number for number, task in enumerate(view.shape.after)}
+    place = {task.task_id: number for number, task in enumerate(view.shape.tasks)}
+    titles = {task.task_id: task.title for task in view.shape.tasks}
     found: list[Line] = []
     for task in sorted(view.tasks, key=lambda task: (place.get(task.task_id, len(place)), task.map_index)):
         word = WORDS.get(task.state or "")
         if word is None:
             continue
         expected = view.shape.expected.get(task.task_id)
-        found.append(Line(view.run, task, word, expected, _elapsed(task, now), depth))
+        title = titles.get(task.task_id, task.task_id)
+        found.append(Line(view.run, task, title, word, expected, _elapsed(task, now), depth))
         number = max(task.map_index, 0)
         if task.task_id == view.shape.rounds_task and number < len(view.rounds):
             found += lines(view.rounds[number], now, depth + 1)
@@ -98,26 +101,28 @@ def news(before: Iterable[Line], after: Iterable[Line]) -> list[Line]:
 def remaining(view: View, now: datetime) -> float:
     """Seconds until the run should end: the longest way through what is not done yet."""
     by_task: dict[str, list[TaskInstance]] = {}
-    for task in view.tasks:
-        by_task.setdefault(task.task_id, []).append(task)
+    for copy in view.tasks:
+        by_task.setdefault(copy.task_id, []).append(copy)
     ends: dict[str, float] = {}
-    for task_id, after in view.shape.after.items():
-        if task_id == view.shape.rounds_task:
-            left = _rounds_left(view, by_task.get(task_id, []), now)
+    for task in view.shape.tasks:
+        copies = by_task.get(task.task_id, [])
+        if task.task_id == view.shape.rounds_task:
+            left = _rounds_left(view, copies, now)
         else:
-            left = _left(by_task.get(task_id, []), view.shape.expected.get(task_id, 0.0), now)
-        ends[task_id] = left + max((ends[task] for task in after), default=0.0)
+            left = _left(copies, view.shape.expected.get(task.task_id, 0.0), now)
+        ends[task.task_id] = left + max((ends[earlier] for earlier in task.after), default=0.0)
     return max(ends.values(), default=0.0)
 
 
 def predicted(shape: Shape, orchestration: float = ORCHESTRATION) -> float:
     """Seconds that a whole run of this shape should take, where orchestration adds that much to each step."""
     ends: dict[str, float] = {}
-    for task_id, after in shape.after.items():
-        own = shape.expected.get(task_id, 0.0) + orchestration
-        if task_id == shape.rounds_task:
-            own += sum(predicted(round_, orchestration) for round_ in shape.rounds)
-        ends[task_id] = own + max((ends[task] for task in after), default=0.0)
+    for task in shape.tasks:
+        if task.task_id == shape.rounds_task:
+            own = sum(predicted(round_, orchestration) for round_ in shape.rounds)
+        else:
+            own = shape.expected.get(task.task_id, 0.0) + orchestration
+        ends[task.task_id] = own + max((ends[earlier] for earlier in task.after), default=0.0)
     return max(ends.values(), default=0.0)
 
 
@@ -125,7 +130,7 @@ def one_line(line: Line, since_start: float) -> str:
     """The step's state as one line of plain text, for a log or a pipe."""
     host = f"  [{line.task.host}]" if line.task.host else ""
     times = "" if line.word == "running" else f"  {_times(line)}"
-    return f"{clock(since_start):>7}  {line.word:<13} {'  ' * line.depth}{line.task.display_name}{host}{times}".rstrip()
+    return f"{clock(since_start):>7}  {line.word:<13} {'  ' * line.depth}{line.title}{host}{times}".rstrip()
 
 
 def running_table(view: View, now: datetime) -> Table:
@@ -140,7 +145,7 @@ def running_table(view: View, now: datetime) -> Table:
         if line.word in ("running", "to be retried", "waits for an answer"):
             table.add_row(
                 Text(line.word, COLOURS.get(line.word, "")),
-                f"{'  ' * line.depth}{line.task.display_name}",
+                f"{'  ' * line.depth}{line.title}",
                 line.task.host or "",
                 _times(line),
             )

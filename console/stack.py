@@ -45,6 +45,8 @@ AIRFLOW_PROGRAMS = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
 
+PARSE_LIMIT = 2.0
+"""Seconds between the reading of a DAG file and the time that Airflow gives for it, at most."""
 HEALTHY_COMPONENTS = frozenset({"metadatabase", "scheduler", "dag_processor", "triggerer"})
 
 Say = Callable[[str], None]
@@ -101,10 +103,20 @@ class _Memory:
 
 
 class Stack:
-    """One embedded stack, known by its state folder."""
+    """One embedded stack, known by its state folder.
 
-    def __init__(self, state: Path = DEFAULT_STATE, dags: Path = PROJECT / "dags", say: Say = print) -> None:
+    `labs` holds `clusters/` and `connections.json` of labs that run by themselves, beside the stack.
+    """
+
+    def __init__(
+        self,
+        state: Path = DEFAULT_STATE,
+        dags: Path = PROJECT / "dags",
+        say: Say = print,
+        labs: Path | None = None,
+    ) -> None:
         self.state = state.resolve()
+        self._labs = labs
         self.dags = dags.resolve()
         self._say = say
         self._memory_file = self.state / "stack.json"
@@ -120,18 +132,21 @@ class Stack:
                 self._end()
                 memory = self._start_base(port, lab is not None)
             supervisor = self._supervisor(memory)
+            read_since = 0.0
             if lab is not None:
+                known = self._lab_clusters()
+                read_since = time.time()
                 self._start_lab(supervisor, lab)
-            running = self._running(memory)
             self._migrate(memory)
+            if lab is not None:
+                self._await_lab(supervisor)
+                read_since = self._end_of_gap(known, read_since, memory)
             for program in AIRFLOW_PROGRAMS:
                 if supervisor.states().get(program) not in ("RUNNING", "STARTING"):
                     supervisor.start_program(program)
             self._await_airflow(supervisor, memory)
-            if lab is not None:
-                self._await_lab(supervisor)
-            self._await_dags(memory)
-            return running
+            self._await_dags(memory, read_since)
+            return self._running(memory)
 
     def down(self) -> None:
         """No process of this stack is left; its database and logs stay. Nothing happens where nothing runs."""
@@ -177,7 +192,7 @@ class Stack:
         return None
 
     def _place(self, port: int, database: str, with_lab: bool) -> Place:
-        return Place(self.state, self.dags, port, database, self.state / "lab" if with_lab else None)
+        return Place(self.state, self.dags, port, database, self.state / "lab" if with_lab else self._labs)
 
     def _running(self, memory: _Memory) -> Running:
         place = self._place(memory.port, memory.database, memory.with_lab)
@@ -210,6 +225,8 @@ class Stack:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
         own = {
             MEMBER_VARIABLE: str(self.state),
+            # Airflow sets its processes' titles, which by default overwrites the environment that tells whose they are
+            "SPT_NOENV": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
@@ -293,10 +310,30 @@ class Stack:
                     )
                 time.sleep(0.2)
 
-    def _await_dags(self, memory: _Memory) -> None:
+    def _lab_clusters(self) -> set[str]:
+        return {file.name for file in (self.state / "lab" / "clusters").glob("*.yaml")}
+
+    def _end_of_gap(self, known: set[str], began: float, memory: _Memory) -> float:
+        """The time (epoch seconds) after which DAGs must be read to know the lab's clusters; 0 where any reading does.
+
+        While the lab was made anew its inventories were gone: a live DAG processor may have read the DAGs just then.
+        """
+        now = time.time()
+        if self._lab_clusters() != known:
+            return now
+        with self._running(memory).airflow() as airflow:
+            try:
+                read = [dag.read_at.timestamp() for dag in airflow.dags()]
+            except ApiError:
+                # Airflow is not up yet: it will read the DAGs with the lab there
+                return 0.0
+        return now if any(moment >= began - PARSE_LIMIT for moment in read) else 0.0
+
+    def _await_dags(self, memory: _Memory, read_since: float) -> None:
         # what an earlier start, or an earlier version of the file, left in the database is not yet the present DAG
         wanted = {
-            str(file.relative_to(self.dags)): max(memory.started, file.stat().st_mtime) for file in dag_files(self.dags)
+            str(file.relative_to(self.dags)): max(memory.started, file.stat().st_mtime, read_since)
+            for file in dag_files(self.dags)
         }
         deadline = time.monotonic() + START_LIMIT
         with self._running(memory).airflow() as airflow:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from console.airflow_api import Airflow, Run, TaskInstance
+from console.airflow_api import Airflow, Run
 from console.progress import COLOURS, Line, Shape, View, lines, news, one_line, running_table
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Cluster
@@ -25,13 +25,13 @@ BATCHES_TASK = "A4_computes_in_batches"
 
 def shape_of(airflow: Airflow, dag_id: str, cluster: Cluster) -> Shape:
     """The DAG as Airflow read it, with the runbook's times at the cluster's pace."""
-    after = airflow.tasks(dag_id)
+    tasks = tuple(airflow.tasks(dag_id))
     times = {kind.task_id: kind.timing.expected(cluster.pace) for kind in KINDS.values()}
-    expected = {task: times[task] for task in after if task in times}
-    if BATCHES_TASK not in after:
-        return Shape(after, expected)
+    expected = {task.task_id: times[task.task_id] for task in tasks if task.task_id in times}
+    if all(task.task_id != BATCHES_TASK for task in tasks):
+        return Shape(tasks, expected)
     batches = -(-len(cluster.computes) // cluster.batch_size)
-    return Shape(after, expected, BATCHES_TASK, (shape_of(airflow, BATCH_DAG, cluster),) * batches)
+    return Shape(tasks, expected, BATCHES_TASK, (shape_of(airflow, BATCH_DAG, cluster),) * batches)
 
 
 def follow(airflow: Airflow, run: Run, shape: Shape, console: Console) -> View:
@@ -48,10 +48,10 @@ def follow(airflow: Airflow, run: Run, shape: Shape, console: Console) -> View:
     return view
 
 
-def failures(view: View) -> list[tuple[Run, TaskInstance]]:
-    """The tasks that failed in the run and in the runs that it triggered, the latter first: theirs is the cause."""
-    inner = [failure for round_ in view.rounds for failure in failures(round_)]
-    return inner + [(view.run, task) for task in view.tasks if task.state == "failed"]
+def failures(view: View) -> list[Line]:
+    """The steps that failed, those of a triggered run before the task that triggered it: theirs is the cause."""
+    failed = [line for line in lines(view, datetime.now(UTC)) if line.task.state == "failed"]
+    return sorted(failed, key=lambda line: -line.depth)
 
 
 def _draw(airflow: Airflow, run: Run, shape: Shape, console: Console) -> View:

@@ -92,7 +92,7 @@ def read_answers(path: Path) -> dict[str, str]:
 
 
 def asked_hosts(answers: dict[str, str]) -> list[str]:
-    """Every host that the installer opens SSH to: all CONFIG_*_HOST(S) values less EXCLUDE_SERVERS, in order of the file."""
+    """Every host that the installer opens SSH to: all CONFIG_*_HOST(S) values less EXCLUDE_SERVERS, in file order."""
     excluded = _split(answers.get("EXCLUDE_SERVERS", ""))
     found: list[str] = []
     for key, value in answers.items():

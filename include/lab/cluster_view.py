@@ -15,7 +15,10 @@ PRIMITIVES = (
     ("mongodb_fs", "ocf::heartbeat:Filesystem"),
     ("glance_fs", "ocf::heartbeat:Filesystem"),
 )
-CLONES = (("lb_haproxy-clone", "lb_haproxy", "systemd:haproxy"), ("rabbitmq-clone", "rabbitmq", "ocf::heartbeat:rabbitmq-cluster"))
+CLONES = (
+    ("lb_haproxy-clone", "lb_haproxy", "systemd:haproxy"),
+    ("rabbitmq-clone", "rabbitmq", "ocf::heartbeat:rabbitmq-cluster"),
+)
 
 
 @dataclass(frozen=True)
@@ -109,96 +112,3 @@ def _nodes(world: World, bullet: str) -> list[str]:
     offline = [machine.node for machine in world.controllers if machine.node not in world.online]
     lines = [f"{bullet}Online: [ {' '.join(online)} ]"] if online else []
     return lines + ([f"{bullet}OFFLINE: [ {' '.join(offline)} ]"] if offline else [])
-
-
-def status_xml(world: World, request: str | None) -> str:
-    """crm_mon's XML: Pacemaker 2's `pacemaker-result` answering `request`, or with None Pacemaker 1's `crm_mon`."""
-    now = time.gmtime(world.now)
-    unmanaged = in_maintenance(world)
-    maintenance = str(world.properties.get("maintenance-mode") == "true").lower()
-    dc = coordinator(world)
-    found = resources(world)
-    version = "1.1.13-10.el7-44eb2dd" if request is None else "2.1.5-a3f44794f94"
-    moment = time.strftime("%a %b %e %H:%M:%S %Y", now)
-    # Pacemaker 1.1.13 knows maintenance mode but does not show it here; it shows resources as not managed.
-    shown_mode = "" if request is None else f' maintenance-mode="{maintenance}" stop-all-resources="false"'
-    summary = [
-        "  <summary>",
-        *([] if request is None else ['    <stack type="corosync" pacemakerd-state="running"/>']),
-        *([f'    <last_update time="{moment}"/>'] if request is None else []),
-        f'    <current_dc present="true" version="{version}" name="{dc}" id="{_id(world, dc)}" with_quorum="true"/>',
-        *([f'    <last_update time="{moment}" origin="{dc}"/>'] if request is not None else []),
-        f'    <last_change time="{moment}" user="root" client="cibadmin" origin="{dc}"/>',
-        f'    <nodes_configured number="{len(world.controllers)}"{_votes(request)}/>',
-        f'    <resources_configured number="{len(found)}" disabled="0" blocked="0"/>',
-        '    <cluster_options stonith-enabled="false" symmetric-cluster="true" no-quorum-policy="ignore"' + shown_mode + "/>",
-        "  </summary>",
-    ]
-    nodes = ["  <nodes>"]
-    for machine in world.controllers:
-        online = machine.node in world.online
-        running = sum(1 for each in found if each.node == machine.node)
-        nodes.append(
-            f'    <node name="{machine.node}" id="{_id(world, machine.node)}" online="{str(online).lower()}" standby="false" '
-            f'standby_onfail="false" maintenance="false" pending="false" unclean="false" shutdown="false" '
-            f'expected_up="{str(online).lower()}" is_dc="{str(machine.node == dc).lower()}" resources_running="{running}" '
-            'type="member"/>'
-        )
-    nodes.append("  </nodes>")
-    body = [*summary, *nodes, "  <resources>", *_resource_xml(world, found, unmanaged, request is None), "  </resources>"]
-    if request is not None and world.constraints:
-        body += ["  <bans>"] + [
-            f'    <ban id="{each.id}" resource="{world.resource}" node="{each.node}" weight="-1000000" promoted-only="false"/>'
-            for each in world.constraints
-            if each.score == "-INFINITY"
-        ]
-        body += ["  </bans>"]
-    if request is None:
-        return "\n".join(['<?xml version="1.0"?>', '<crm_mon version="1.1.13">', *body, "</crm_mon>"]) + "\n"
-    stamp = time.strftime("%Y-%m-%d %H:%M:%SZ", now)
-    return (
-        "\n".join(
-            [
-                f'<pacemaker-result api-version="2.25" request="{request}">',
-                f'  <pacemakerd sys_from="pacemakerd" state="running" last_updated="{stamp}"/>',
-                *body,
-                '  <status code="0" message="OK"/>',
-                "</pacemaker-result>",
-            ]
-        )
-        + "\n"
-    )
-
-
-def _votes(request: str | None) -> str:
-    return ' expected_votes="unknown"' if request is None else ""
-
-
-def _id(world: World, node: str) -> int:
-    names = [machine.node for machine in world.controllers]
-    return names.index(node) + 1 if node in names else 0
-
-
-def _resource_xml(world: World, found: list[Resource], unmanaged: bool, old: bool) -> list[str]:
-    managed = str(not unmanaged).lower()
-
-    def one(each: Resource, indent: str) -> list[str]:
-        state = (
-            f'{indent}<resource id="{each.name}" resource_agent="{each.agent if old else each.agent.replace("::", ":")}" '
-            f'role="{"Started" if each.node else "Stopped"}" active="{str(each.node is not None).lower()}" orphaned="false" '
-            f'blocked="false" managed="{managed}" failed="false" failure_ignored="false" '
-            f'nodes_running_on="{1 if each.node else 0}"'
-        )
-        if each.node is None:
-            return [state + "/>"]
-        node = f'{indent}  <node name="{each.node}" id="{_id(world, each.node)}" cached="{"false" if old else "true"}"/>'
-        return [state + ">", node, f"{indent}</resource>"]
-
-    lines = [line for each in found if each.clone is None for line in one(each, "    ")]
-    for clone, _, _ in CLONES:
-        lines.append(
-            f'    <clone id="{clone}" multi_state="false" unique="false" managed="{managed}" failed="false" failure_ignored="false">'
-        )
-        lines += [line for each in found if each.clone == clone for line in one(each, "      ")]
-        lines.append("    </clone>")
-    return lines

@@ -15,7 +15,7 @@ UNRELATED = "10.43.211.7"
 
 
 def write_known_hosts(world: World, site: Site, keys: HostKeys) -> None:
-    """A's entries are true; those of B, the computes, their names and the virtual IPs are stale; one host is unrelated."""
+    """A's entries are true; those of B, the computes and the virtual IPs are stale; one host is unrelated."""
     a, _ = site.controllers
     stale = public_text(asyncssh.generate_private_key("ssh-ed25519"))
     lines = []

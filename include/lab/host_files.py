@@ -48,7 +48,7 @@ logging {{
 }}
 """
 
-CINDER_JSON = {
+CINDER_JSON: dict[str, list[dict[str, object]]] = {
     "disk_array": [
         {
             "management_ips": ["10.43.177.11"],
@@ -127,19 +127,28 @@ admin_user=nova
 """
 
 
-def lay_out(world: World, machine: Machine) -> None:
-    """The host has the directories, names and system files that every host has."""
-    tree = world.tree(machine.name)
-    for directory in ("etc/ssh", "home", "root/.ssh", "var/tmp", "var/lib", "var/log", "var/cache"):
-        (tree / directory).mkdir(parents=True, exist_ok=True)
-    (tree / "root/.ssh").chmod(0o700)
-    (tree / "var/run").symlink_to("/run")
-    for name in MACHINE_ETC:
-        _copy(Path("/etc") / name, tree / "etc" / name)
-    (tree / "etc/hostname").write_text(machine.name + "\n")
-    (tree / "etc/ssh/ssh_config").write_text("Host *\n    HashKnownHosts yes\n")
+def lay_out_shared(world: World) -> None:
+    """The state directory has what is the same in every host's /etc: names, and what this machine's programs need."""
+    shared = world.state / "etc"
+    (shared / "ssh").mkdir(parents=True)
+    (shared / "ssh/ssh_config").write_text("Host *\n    HashKnownHosts yes\n")
     names = [f"{each.address} {each.name}\n" for each in world.machines.values()]
-    (tree / "etc/hosts").write_text("127.0.0.1 localhost\n" + "".join(names))
+    (shared / "hosts").write_text("127.0.0.1 localhost\n" + "".join(names))
+    for name in MACHINE_ETC:
+        source = Path("/etc") / name
+        if source.is_dir():
+            shutil.copytree(source, shared / name, symlinks=True)
+        elif source.exists():
+            shutil.copy(source, shared / name)
+
+
+def lay_out(world: World, machine: Machine) -> None:
+    """The host has the directories that every host has."""
+    tree = world.tree(machine.name)
+    tree.mkdir(parents=True)
+    for directory in ("etc", "home", "root", "root/.ssh", "var", "var/lib", "var/log", "var/tmp"):
+        (tree / directory).mkdir()
+    (tree / "root/.ssh").chmod(0o700)
 
 
 def lay_out_compute(world: World, machine: Machine) -> None:
@@ -165,7 +174,9 @@ def lay_out_controller(world: World, machine: Machine) -> None:
     (tree / "var/lib/pcsd").mkdir(exist_ok=True)
     nodes = "".join(f"    node {{\n        ring0_addr: {each.node}\n    }}\n" for each in world.controllers)
     (tree / "etc/corosync/corosync.conf").write_text(COROSYNC_CONF.format(nodes=nodes))
-    (tree / "var/lib/pcsd/ip_name.conf").write_text("".join(f"{each.address} {each.node}\n" for each in world.controllers))
+    (tree / "var/lib/pcsd/ip_name.conf").write_text(
+        "".join(f"{each.address} {each.node}\n" for each in world.controllers)
+    )
     names = [each.node for each in world.controllers]
     settings = {"format_version": 2, "data_version": 1, "clusters": [{"name": "tecs", "nodes": names}]}
     (tree / "var/lib/pcsd/pcs_settings.conf").write_text(json.dumps(settings, indent=2))
@@ -178,7 +189,7 @@ def lay_out_controller(world: World, machine: Machine) -> None:
 
 
 def lay_down_controller(world: World, machine: Machine) -> None:
-    """What an installation leaves on a controller: LVM only, an empty storage configuration, the OpenStack credentials."""
+    """What an installation leaves on a controller: LVM only, no array's settings, the OpenStack credentials."""
     tree = world.tree(machine.name)
     (tree / "etc/cinder").mkdir(exist_ok=True)
     (tree / "etc/cinder/cinder.conf").write_text(CINDER_LVM_ONLY)
@@ -194,7 +205,12 @@ def fresh_nova_conf(world: World, machine: Machine) -> str:
     """nova.conf as an installation leaves it: nothing of the site's own."""
     controllers = ",".join(f"{each.address}:5672" for each in world.controllers)
     return NOVA_CONF.format(
-        controllers=controllers, address=machine.address, virtual=_virtual(world), vnc="127.0.0.1", extra="", libvirt_extra=""
+        controllers=controllers,
+        address=machine.address,
+        virtual=_virtual(world),
+        vnc="127.0.0.1",
+        extra="",
+        libvirt_extra="",
     )
 
 
@@ -226,15 +242,11 @@ def cinder_conf_of(cinder_json: dict[str, list[dict[str, object]]]) -> str:
 
 def zte_xml(local_ip: str) -> str:
     """ZTE's array settings with the address that the controller is managed at."""
-    return f"<?xml version='1.0' encoding='utf-8'?>\n<config>\n  <Storage>\n    <LocalIP>{local_ip}</LocalIP>\n  </Storage>\n</config>\n"
+    return (
+        "<?xml version='1.0' encoding='utf-8'?>\n"
+        f"<config>\n  <Storage>\n    <LocalIP>{local_ip}</LocalIP>\n  </Storage>\n</config>\n"
+    )
 
 
 def _virtual(world: World) -> str:
     return world.virtual_ips[0] if world.virtual_ips else world.controllers[0].address
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True)
-    elif source.exists():
-        shutil.copy(source, target)

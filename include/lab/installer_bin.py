@@ -1,4 +1,4 @@
-"""The bytes of the stand-in for ZTE's self-extracting installer: the same on every machine, so that inventories can pin them.
+"""The bytes of the stand-in for ZTE's self-extracting installer: the same everywhere, so that inventories can pin them.
 
 The file is a shell script with a payload after it, as self-extracting archives are. The script hands over to the hidden
 program `lab-installer` on the host's PATH.
@@ -20,7 +20,8 @@ def bin_bytes(release: str) -> bytes:
     """The whole installer file of a release: 128 KiB, deterministic."""
     script = (
         "#!/bin/sh\n"
-        f"# TECS V02.16.11 P7B1 build I{release}, self-extracting. Stand-in: it installs nothing but the embedded lab's state.\n"
+        f"# TECS V02.16.11 P7B1 build I{release}, self-extracting. Stand-in: it installs nothing but "
+        "the embedded lab's state.\n"
         f'exec lab-installer --release {release} --bin "$0" "$@"\n'
         "exit 1\n"
     )

@@ -24,7 +24,7 @@ SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def host_environment(state: Path, machine: Machine, root: str) -> dict[str, str]:
-    """The environment of every command on a host. LAB_STATE also marks the processes that the lab ends when it stops."""
+    """The environment of every command on a host. LAB_STATE also marks what the lab ends when it stops."""
     return {
         "PATH": f"{state}/bin/{machine.role}:{SYSTEM_PATH}",
         "HOME": f"{root}/root",
@@ -51,7 +51,7 @@ class PathIsolation:
 
     async def argv(self, machine: Machine, command: list[str]) -> list[str]:
         """The machine's own command line that runs `command` on the host."""
-        return ["/bin/sh", "-c", 'cd "$HOME" && exec "$@"', "lab-host", *command]
+        return in_home(f"{self.root(machine)}/root", command)
 
     def local_path(self, machine: Machine, path: str) -> str:
         """Where a file of the host lies on this machine."""
@@ -76,21 +76,12 @@ class NamespaceIsolation:
         return ""
 
     async def argv(self, machine: Machine, command: list[str]) -> list[str]:
-        """The machine's own command line that runs `command` on the host; starts the host's holder when there is none."""
+        """The machine's own command line that runs `command` on the host, whose holder is started if need be."""
         async with self._starting.setdefault(machine.name, asyncio.Lock()):
             holder = self._holders.get(machine.name)
             if holder is None or holder.returncode is not None:
                 holder = self._holders[machine.name] = await self._hold(machine)
-        return [
-            "nsenter",
-            f"--target={holder.pid}",
-            "--user",
-            "--mount",
-            "--uts",
-            "--preserve-credentials",
-            "--wd=/root",
-            *command,
-        ]
+        return enter_command(holder.pid, command)
 
     def local_path(self, machine: Machine, path: str) -> str:
         """Where a file of the host lies on this machine."""
@@ -119,7 +110,9 @@ class NamespaceIsolation:
         assert holder.stdout is not None
         if await holder.stdout.readline() != b"held\n":
             _, problem = await holder.communicate()
-            raise LabError(f"the namespaces of {machine.name} cannot be made: {problem.decode(errors='replace').strip()}")
+            raise LabError(
+                f"the namespaces of {machine.name} cannot be made: {problem.decode(errors='replace').strip()}"
+            )
         return holder
 
 
@@ -144,20 +137,23 @@ def choose_isolation(wanted: str, state: Path) -> tuple[Isolation, str]:
 
 def namespace_obstacle(state: Path) -> str | None:
     """Why namespaces cannot be used on this machine, found by making and entering one; None when they can."""
-    missing = [program for program in ("unshare", "nsenter", "mount") if shutil.which(program) is None]
+    missing = [program for program in ("unshare", "nsenter", "mount", "hostname") if shutil.which(program) is None]
     if missing:
-        return f"{', '.join(missing)} is not installed; it comes with util-linux"
+        return f"{', '.join(missing)} is not installed"
     for directory in OWN_DIRECTORIES:
         (state / "hosts" / ".trial" / directory).mkdir(parents=True, exist_ok=True)
     holder = subprocess.Popen(
-        holder_command(state, ".trial", "trial"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        holder_command(state, ".trial", "trial"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     try:
         assert holder.stdout is not None and holder.stderr is not None
         if holder.stdout.readline() != b"held\n":
             return holder.stderr.read().decode(errors="replace").strip() or "unshare failed"
-        enter = ["nsenter", f"--target={holder.pid}", "--user", "--mount", "--uts", "--preserve-credentials", "--wd=/root"]
-        test = subprocess.run([*enter, "sh", "-c", f'test -r "{PROJECT_ROOT}/include" && uname -n'], capture_output=True)
+        look = ["sh", "-c", f'test -r "{PROJECT_ROOT}/include" && uname -n']
+        test = subprocess.run(enter_command(holder.pid, look), capture_output=True, check=False)
         return None if test.stdout == b"trial\n" else test.stderr.decode(errors="replace").strip() or "nsenter failed"
     finally:
         holder.kill()
@@ -165,10 +161,22 @@ def namespace_obstacle(state: Path) -> str | None:
         shutil.rmtree(state / "hosts" / ".trial")
 
 
+def enter_command(holder: int, command: list[str]) -> list[str]:
+    """The command line that runs `command` in the namespaces of a holder, in root's home there."""
+    namespaces = ["--user", "--mount", "--uts", "--preserve-credentials"]
+    # nsenter opens a working directory before it enters: it has to be one that both sides have, and that all may open.
+    return ["nsenter", f"--target={holder}", *namespaces, "--wd=/", *in_home("/root", command)]
+
+
+def in_home(home: str, command: list[str]) -> list[str]:
+    """The command line that runs `command` in a home directory."""
+    return ["/bin/sh", "-c", 'cd "$0" && exec "$@"', home, *command]
+
+
 def holder_command(state: Path, tree: str, hostname: str | None = None) -> list[str]:
     """The command that makes a host's namespaces, prints `held` and sleeps."""
     root = state / "hosts" / tree
-    lines = ["set -e", f"echo {shlex.quote(hostname or tree)} > /proc/sys/kernel/hostname"]
+    lines = ["set -e", f"command -p hostname {shlex.quote(hostname or tree)}"]
     # Interpreter, project and state may themselves lie below a directory that is about to be covered: they are put
     # back at the same path, inside the host's tree, before the tree goes over the real directory.
     for path in _paths_to_keep(state):
@@ -176,6 +184,10 @@ def holder_command(state: Path, tree: str, hostname: str | None = None) -> list[
             lines.append(f"mkdir -p {shlex.quote(f'{root}{path}')}")
             lines.append(f"mount --bind {shlex.quote(str(path))} {shlex.quote(f'{root}{path}')}")
     lines += [f"mount --rbind {shlex.quote(f'{root}/{directory}')} /{directory}" for directory in OWN_DIRECTORIES]
+    # Here and not at the lab's start, so that two hundred hosts start quickly; a host is held again after a crash.
+    shared = shlex.quote(str(state / "etc"))
+    lines.append(f"test -e /etc/passwd || ln -s {shared}/* /etc/; test -e /etc/hostname || hostname > /etc/hostname")
+    lines.append("test -e /var/run || ln -s /run /var/run")
     lines += ["echo held", "exec sleep infinity"]
     return ["unshare", "--user", "--map-root-user", "--mount", "--uts", "sh", "-c", "\n".join(lines)]
 

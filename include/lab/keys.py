@@ -1,4 +1,4 @@
-"""SSH keys of the lab: host keys by host and version, the operator's key and Daisy's own; all throw-away, made at start."""
+"""SSH keys of the lab, all throw-away: host keys by host and version, the operator's key and Daisy's own."""
 
 from __future__ import annotations
 

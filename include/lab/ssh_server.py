@@ -51,17 +51,19 @@ class Present:
 
     def __init__(self, state: Path) -> None:
         self._state = state
-        self._seen: os.stat_result | None = None
+        self._seen: tuple[int, int] | None = None
         self._world: World | None = None
 
     def world(self) -> World:
         """The world of this moment, to be read only."""
-        found = os.stat(self._state / "world.json")
+        found = (self._state / "world.json").stat()
+        # Not the inode alone: the file is replaced at every change, and a freed inode soon comes back.
+        seen = (found.st_ino, found.st_mtime_ns)
         due = self._world is not None and any(event.due <= time.time() for event in self._world.events)
-        if self._world is None or self._seen is None or due or found.st_ino != self._seen.st_ino:
+        if self._world is None or due or seen != self._seen:
             with changing(self._state) as world:
                 self._world = world
-            self._seen = os.stat(self._state / "world.json")
+            self._seen = seen
         return self._world
 
 
@@ -207,7 +209,7 @@ class SshHosts:
             "--ctty",
             "--wait",
             *await self._isolation.argv(machine, shell),
-            env={**environment, "TERM": str(process.term_type), "PS1": f"[root@{machine.name} \\w]# "},
+            env={**environment, "TERM": str(process.term_type), "PS1": f"[root@{machine.name}]# "},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -216,7 +218,9 @@ class SshHosts:
         os.set_blocking(master, False)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(master, "rb", 0))
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(master, "rb", 0)
+        )
         typing = asyncio.create_task(_type(process, master))
         try:
             # Linux ends a terminal whose last user is gone with EIO.

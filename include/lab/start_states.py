@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import uuid
 from pathlib import Path
 
 from include.lab.answer_file import mappings_json, tecs_conf
-from include.lab.host_files import lay_out, lay_out_compute, lay_out_controller
+from include.lab.host_files import lay_out, lay_out_compute, lay_out_controller, lay_out_shared
 from include.lab.installer_bin import bin_bytes
 from include.lab.isolation import PROJECT_ROOT
 from include.lab.pacemaker import ban
+from include.lab.service_units import units_of
 from include.lab.topology import Site
-from include.lab.world import Machine, Unit, Vm, World
+from include.lab.world import Machine, Vm, World
 
 SCENARIOS = ("A", "B", "C", "good", "done")
 VMS_PER_COMPUTE = 2
-DISABLED_UNITS = ("corosync", "pacemaker", "openstack-nova-storage")
-CONTROLLER_UNITS = (
-    "corosync",
-    "pacemaker",
-    "pcsd",
-    "openstack-nova-api",
-    "openstack-nova-scheduler",
-    "openstack-nova-conductor",
-    "openstack-cinder-api",
-    "openstack-cinder-volume",
-    "openstack-glance-api",
-    "openstack-keystone",
-    "neutron-server",
-    "multipathd",
-)
-COMPUTE_UNITS = (
-    "libvirtd",
-    "multipathd",
-    "openstack-nova-compute",
-    "openstack-nova-storage",
-    "openstack-ceilometer-compute",
-    "neutron-openvswitch-agent",
-)
 HOST_PROGRAMS = {
     "daisy": ("hostname", "systemctl", "rpm"),
     "controller": (
@@ -58,12 +37,6 @@ HOST_PROGRAMS = {
     "compute": ("hostname", "systemctl", "rpm", "openstack-service"),
 }
 HIDDEN_PROGRAMS = ("lab-installer", "lab-node-installer")
-
-
-def units_of(role: str) -> dict[str, Unit]:
-    """The units of a host in service: all active, some of them not enabled."""
-    names = {"controller": CONTROLLER_UNITS, "compute": COMPUTE_UNITS}.get(role, ())
-    return {name: Unit("active", name not in DISABLED_UNITS) for name in names}
 
 
 def new_world(site: Site, state: Path, pcs: str, names_resolve: bool) -> World:
@@ -122,6 +95,7 @@ def put_in_scenario(world: World, site: Site, scenario: str) -> None:
 
 def lay_out_hosts(world: World, site: Site) -> None:
     """Every host has the files of a cluster that was installed and then upgraded."""
+    lay_out_shared(world)
     for machine in world.machines.values():
         lay_out(world, machine)
     for machine in world.controllers:
@@ -151,13 +125,11 @@ def install_programs(state: Path, interpreter: str) -> None:
         for name in ("python", "python3"):
             (directory / name).symlink_to(interpreter)
         for program in (*programs, *HIDDEN_PROGRAMS):
-            text = f"#!/bin/sh\nexec {json.dumps(interpreter)} -I -S {json.dumps(str(launcher))} {program} \"$@\"\n"
+            text = f'#!/bin/sh\nexec {json.dumps(interpreter)} -I -S {json.dumps(str(launcher))} {program} "$@"\n'
             (directory / program).write_text(text)
             (directory / program).chmod(0o755)
 
 
 def own_interpreter() -> str:
     """The real interpreter below this virtual environment: hosts have the standard library only."""
-    import sys
-
     return os.path.realpath(sys.executable)

@@ -26,22 +26,32 @@ def open_world(state: Path) -> World:
 
 @contextlib.contextmanager
 def changing(state: Path) -> Iterator[World]:
-    """The world of now, held exclusively; what was changed is written when the block ends without an exception."""
+    """The world of now, held exclusively; what was changed is written when the block ends.
+
+    It is written too when the block ends with an exception: a program that refuses may have used a fault up, or
+    recorded a violation, before it did.
+    """
     with (state / "world.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = (state / "world.json").read_text()
         world = _decode(state, before)
         world.now = time.time()
         settle(world)
-        yield world
-        settle(world)
-        effects, world.effects = world.effects, []
-        after = _encode(world)
-        if after != before:
-            _replace(state, after)
-        if effects:
-            with (state / "journal.jsonl").open("a") as journal:
-                journal.writelines(json.dumps(effect) + "\n" for effect in effects)
+        try:
+            yield world
+        finally:
+            settle(world)
+            _write_back(world, before)
+
+
+def _write_back(world: World, before: str) -> None:
+    effects, world.effects = world.effects, []
+    after = _encode(world)
+    if after != before:
+        _replace(world.state, after)
+    if effects:
+        with (world.state / "journal.jsonl").open("a") as journal:
+            journal.writelines(json.dumps(effect) + "\n" for effect in effects)
 
 
 def create_world(world: World) -> None:

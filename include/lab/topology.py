@@ -77,6 +77,7 @@ def make_inventory(
     name: str = "lab",
     network: str = "127.1",
     computes: int = 2,
+    *,
     dvs: int = 1,
     batch_size: int = 1,
     pace: float = 20,
@@ -88,7 +89,9 @@ def make_inventory(
     """
     _require_loopback(f"{network}.0.1")
     if not 0 <= dvs <= computes or computes < 1:
-        raise LabError(f"{computes} computes, {dvs} of them with DVS: expected at least one, and no more DVS than computes")
+        raise LabError(
+            f"{computes} computes, {dvs} of them with DVS: expected at least one, and no more DVS than computes"
+        )
 
     def host(third: int, fourth: int) -> dict[str, Any]:
         address = f"{network}.{third}.{fourth}"
@@ -143,12 +146,16 @@ def read_site(inventory: dict[str, Any]) -> Site:
             target_release=str(inventory["target_release"]),
         )
     except KeyError as missing:
-        raise LabError(f"the inventory has no key {missing}; see include/clusters/lab.yaml for a complete one") from missing
+        raise LabError(
+            f"the inventory has no key {missing}; see include/clusters/lab.yaml for a complete one"
+        ) from missing
     for address in (*(host.address for host in hosts), *site.virtual_ips):
         _require_loopback(address)
     for release, path in site.bins.items():
         if PurePosixPath(path).name != bin_name(release):
-            raise LabError(f"releases.{release}.bin: the lab has {bin_name(release)} for it, not {PurePosixPath(path).name}")
+            raise LabError(
+                f"releases.{release}.bin: the lab has {bin_name(release)} for it, not {PurePosixPath(path).name}"
+            )
     return site
 
 

@@ -316,6 +316,25 @@ class Cluster(_Inventory):
         return dict(self.carry_over.dvs if compute.network == "dvs" else self.carry_over.ovs)
 
 
+class Inventories(Mapping[str, Cluster]):
+    """The inventories of a folder by their clusters' names, each read when it is asked for.
+
+    So a mistake in one site's file does not keep another site from being rolled back.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._files = {file.stem: file for file in sorted(directory.glob("*.yaml"))}
+
+    def __getitem__(self, name: str) -> Cluster:
+        return load_cluster(self._files[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
 def _named(name: str, hosts: Sequence[AnyHost], what: str) -> AnyHost:
     for host in hosts:
         if host.name == name:

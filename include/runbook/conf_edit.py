@@ -223,8 +223,10 @@ def first_difference(one, other, keys):
     rest = left[same:] or right[same:]
     if not rest:
         return None
-    entry = _ENTRY.match(rest[0])
-    return entry.group(2).strip() if entry else rest[0].strip()
+    header, entry = _HEADER.match(rest[0]), _ENTRY.match(rest[0])
+    if header:
+        return header.group()
+    return entry.group(2).strip() if entry else b"a line without a key"
 
 
 def _are_the_same(one, other):

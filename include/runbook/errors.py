@@ -5,24 +5,14 @@ Retry rules are written by class: a lost connection may be tried again, a failed
 
 from __future__ import annotations
 
-TAIL_LINES = 20
-
-
-def last_lines(output: str, count: int = TAIL_LINES) -> str:
-    """Return the last `count` lines of a program's output, indented, with control characters made visible."""
-    lines = output.rstrip().splitlines()[-count:]
-    return "\n".join("    " + "".join(_printable(letter) for letter in line) for line in lines)
-
-
-def _printable(letter: str) -> str:
-    # A host's output ends in a log and in a terminal: escape sequences must not act there.
-    return letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}"
+from include.runbook.shell import last_lines
 
 
 def _report(sentence: str, output: str = "", advice: str = "") -> str:
     parts = [sentence]
     if output.strip():
-        parts.append("last lines of output:\n" + last_lines(output))
+        parts.append("last lines of output:")
+        parts += [f"    {line}" for line in last_lines(output).splitlines()]
     if advice:
         parts.append(f"what to do: {advice}")
     return "\n".join(parts)

@@ -242,7 +242,8 @@ _SENTENCE = re.compile(
     rf" with score (?P<score>\S+){_ID}.*"
 )
 _CONSTRAINT = re.compile(r" +Constraint(?: \(expired\))?: (?P<id>\S+)")
-_RULE = re.compile(r" +Rule(?: \(expired\))?:.*\bscore=(?P<score>\S+).*")
+_RULED = re.compile(r" +resource(?: pattern)? '(?P<resource>[^']+)'(?: \(id: (?P<id>[^)]+)\))?")
+_RULE = re.compile(r" +Rule(?: \(expired\))?:(?:.*\bscore=(?P<score>\S+))?.*")
 _NAME_IS = re.compile(r" +(?:Expression: )?#uname eq (?:string )?(?P<node>\S+).*")
 _PASSED_OVER = re.compile(r" +(?:(?:En|Dis)abled on:|(?:Expression|Date Spec|Duration|Options|Rules):?.*|[a-z-]+=.*)")
 
@@ -250,7 +251,8 @@ _PASSED_OVER = re.compile(r" +(?:(?:En|Dis)abled on:|(?:Expression|Date Spec|Dur
 def parse_constraint_listing(text: str, *, source: str) -> tuple[Constraint, ...]:
     """Read the location constraints from `pcs constraint`, with or without `--full`, of pcs 0.9 to 0.11.
 
-    Without `--full`, pcs leaves out ids, and 0.11 some constraints too: `parse_constraints` sees them all.
+    Without `--full`, pcs leaves out ids. Rules that are about no one node are passed over; `parse_constraints` tells
+    them too.
     """
     lines = text.splitlines()
     if "Location Constraints:" not in lines:
@@ -269,8 +271,10 @@ def parse_constraint_listing(text: str, *, source: str) -> tuple[Constraint, ...
             found.append(Constraint(told["id"] or "", told["resource"], told["node"], score))
         elif told := _CONSTRAINT.fullmatch(line):
             own_id = told["id"]
+        elif told := _RULED.fullmatch(line):
+            resource, own_id = told["resource"], told["id"] or ""
         elif told := _RULE.fullmatch(line):
-            rule_score = told["score"]
+            rule_score = told["score"] or "0"
         elif told := _NAME_IS.fullmatch(line):
             found.append(Constraint(own_id, resource, told["node"], _score(rule_score, source)))
         elif _PASSED_OVER.fullmatch(line) is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from include.runbook import facts
 from include.runbook.cluster import Cluster, Compute, Host
 from include.runbook.custody import folder
+from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
 from include.runbook.step import Goal, Read, Run, Verdict
 
@@ -35,10 +36,18 @@ def command_succeeds(sentence: str, host: Host, command: str) -> Goal:
 # ---- releases ------------------------------------------------------------------------------------------------------
 
 
+def release_probe(cluster: Cluster, host: Host) -> Read:
+    """Return the read that asks a host for its release. rpm translates its words, so the locale is fixed."""
+    return Read(host, f"LC_ALL=C; export LC_ALL; {cluster.probes.release}")
+
+
 def release_of(cluster: Cluster, host: Host, output: Output) -> str | None:
-    """Return the release that the probe's output names; None when nothing is installed."""
-    if not output.ok:
-        return None
+    """Return the release that the probe's output names; None when nothing is installed.
+
+    A probe that fails in any other way than by saying so is unreadable: a broken probe must not look like a clean host.
+    """
+    if output.status not in (0, 1) or (output.status == 1 and output.stderr.strip()):
+        raise FactUnreadable(host.name, cluster.probes.release, output.tail or f"exit status {output.status}")
     return facts.parse_release(output.stdout, cluster.release_reports, source=f"{host.name}: {cluster.probes.release}")
 
 
@@ -49,7 +58,7 @@ def not_installed(cluster: Cluster, host: Host) -> Goal:
         release = release_of(cluster, host, outputs[0])
         return Verdict(release is None, f"{host.name} has " + (f"release {release}" if release else "no release"))
 
-    return Goal(f"no release is installed on {host.name}", (Read(host, cluster.probes.release),), judge)
+    return Goal(f"no release is installed on {host.name}", (release_probe(cluster, host),), judge)
 
 
 def has_release(cluster: Cluster, host: Host, wanted: str) -> Goal:
@@ -59,7 +68,7 @@ def has_release(cluster: Cluster, host: Host, wanted: str) -> Goal:
         release = release_of(cluster, host, outputs[0])
         return Verdict(release == wanted, f"{host.name} has " + (f"release {release}" if release else "no release"))
 
-    return Goal(f"{host.name} has release {wanted}", (Read(host, cluster.probes.release),), judge)
+    return Goal(f"{host.name} has release {wanted}", (release_probe(cluster, host),), judge)
 
 
 def returned(run: Run, host: Host) -> Goal:
@@ -74,7 +83,7 @@ def returned(run: Run, host: Host) -> Goal:
             return Verdict(False, f"{found}, and its reinstallation has begun and is not proven")
         return Verdict(release == run.target, found)
 
-    reads = (Read(host, cluster.probes.release), Read(cluster.daisy, under_way))
+    reads = (release_probe(cluster, host), Read(cluster.daisy, under_way))
     return Goal(f"{host.name} is back on release {run.target}", reads, judge)
 
 
@@ -165,7 +174,7 @@ def node_name(host: Host, output: Output) -> str:
     """Return the host's Pacemaker name from `crm_node -n`."""
     name = output.stdout.strip()
     if not output.ok or not name:
-        raise facts.FactUnreadable(host.name, THIS_NODE, output.tail or "nothing")
+        raise FactUnreadable(host.name, THIS_NODE, output.tail or "nothing")
     return name
 
 
@@ -207,7 +216,7 @@ def no_vms_on(cluster: Cluster, compute: Host) -> Goal:
 def servers_in(host: Host, command: str, output: Output) -> tuple[facts.Server, ...]:
     """Parse a list of VMs; a failed command is never read as an empty list."""
     if not output.ok:
-        raise facts.FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
+        raise FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
     return facts.parse_servers(output.stdout, source=f"{host.name}: {command}")
 
 
@@ -219,5 +228,5 @@ def compute_services(cluster: Cluster) -> str:
 def services_in(host: Host, command: str, output: Output) -> tuple[facts.ComputeService, ...]:
     """Parse the list of compute services; a failed command is never read as an empty list."""
     if not output.ok:
-        raise facts.FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
+        raise FactUnreadable(host.name, command, output.tail or f"exit status {output.status}")
     return facts.parse_compute_services(output.stdout, source=f"{host.name}: {command}")

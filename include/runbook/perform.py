@@ -18,6 +18,7 @@ from include.runbook.errors import (
     PasswordPrompt,
     PreconditionFailed,
 )
+from include.runbook.remote_python import abridged
 from include.runbook.shell import Output, last_lines
 from include.runbook.step import Goal, Run, Step, Verdict
 
@@ -45,7 +46,7 @@ def judge(goal: Goal, hosts: Hosts) -> Verdict:
     for read in goal.reads:
         output = hosts.run(read.host, read.command, READ_LIMIT)
         if output.status is None:
-            raise ConnectionLost("reading", read.host.name, first_line(read.command), "no exit status came back")
+            raise ConnectionLost("reading", read.host.name, in_short(read.command), "no exit status came back")
         outputs.append(output)
     return goal.judge(outputs)
 
@@ -78,16 +79,16 @@ def require(step: Step, hosts: Hosts) -> None:
 def act(step: Step, hosts: Hosts, run: Run, say: Say) -> None:
     """Run the step's action to its end, or raise with what it printed."""
     limit = step.kind.timing.limit_at(run.cluster.pace)
-    output = hosts.run(step.host, step.action, limit)
+    output = hosts.run(step.host, signed(step), limit)
     for line in last_lines(output.stdout + output.stderr, 50).splitlines():
         say(line)
     if output.status is None:
         raise ConnectionLost(
-            step.label, step.host.name, first_line(step.action), "the connection ended before the command"
+            step.label, step.host.name, in_short(step.action), "the connection ended before the command"
         )
     if not output.ok:
         raise CommandFailed(
-            step.label, step.host.name, first_line(step.action), output.status, output.tail, step.advice or _RESUME
+            step.label, step.host.name, in_short(step.action), output.status, output.tail, step.advice or _RESUME
         )
 
 
@@ -118,6 +119,11 @@ def perform(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
     return prove(step, hosts, run, say)
 
 
+def signed(step: Step) -> str:
+    """Return the step's action with the step's name on top, so that a host's process list and job folders tell it."""
+    return f"# {step.label}\n{step.action}"
+
+
 def folder_of(step: Step, run: Run) -> str:
     """Return the folder of the step's detached job on its host."""
     name = job.job_id(run.cluster.name, run.owner, step.kind.name, step.subject or step.host.name)
@@ -146,7 +152,7 @@ def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
     if found.state is not job.State.NONE:
         _expect_ok(step, hosts.run(step.host, job.retire(folder), READ_LIMIT))
     limit = step.kind.timing.limit_at(run.cluster.pace)
-    _expect_ok(step, hosts.run(step.host, job.start(folder, step.action, limit), READ_LIMIT))
+    _expect_ok(step, hosts.run(step.host, job.start(folder, signed(step), limit), READ_LIMIT))
     say(f"job started on {step.host.name} in {folder}")
     return None
 
@@ -174,9 +180,10 @@ def finish(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
     return prove(step, hosts, run, say)
 
 
-def first_line(script: str) -> str:
-    """Return the line of a script that tells an operator what it is."""
-    return next((line for line in script.splitlines() if line.strip()), "")
+def in_short(script: str) -> str:
+    """Return a script as one line of a message: what it begins with, and how much more there is of it."""
+    lines = [line.strip() for line in abridged(script).splitlines() if line.strip()]
+    return "; ".join(lines[:4]) + (f"; ... ({len(lines)} lines, see Rendered Templates)" if len(lines) > 4 else "")
 
 
 _RESUME = "read what was found above, repair it on the host, then clear the failed task: the run goes on from there"
@@ -185,11 +192,11 @@ _RESUME = "read what was found above, repair it on the host, then clear the fail
 def _expect_ok(step: Step, output: Output) -> None:
     if output.status is None:
         raise ConnectionLost(
-            step.label, step.host.name, first_line(step.action), "the connection ended before the command"
+            step.label, step.host.name, in_short(step.action), "the connection ended before the command"
         )
     if not output.ok:
         raise CommandFailed(
-            step.label, step.host.name, first_line(step.action), output.status, output.tail, step.advice or _RESUME
+            step.label, step.host.name, in_short(step.action), output.status, output.tail, step.advice or _RESUME
         )
 
 

@@ -66,6 +66,13 @@ class Plan:
             at = max((t for t in by_id[at].after if t in by_id), key=lambda t: self.ends[t], default=None)
         return tuple(reversed(path))
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks the run has, with those of its rounds; a stage over many hosts counts once for each."""
+        return sum(
+            sum(plan.tasks for plan in stage.rounds) + max(1, len(self.steps[stage.task_id])) for stage in self.stages
+        )
+
     def serial(self) -> float:
         """Seconds that the same steps take one after the other, as a person would do them."""
         total = 0.0

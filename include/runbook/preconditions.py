@@ -16,6 +16,7 @@ from include.runbook.goals import (
     has_release,
     node_name,
     release_of,
+    release_probe,
     servers_in,
     servers_on,
     services_in,
@@ -58,7 +59,7 @@ def known_release(cluster: Cluster, host: Host) -> Goal:
         release = release_of(cluster, host, outputs[0])
         return Verdict(True, f"{host.name} has " + (f"release {release}" if release else "no release"))
 
-    return Goal(f"the release of {host.name} is one of the inventory's", (Read(host, cluster.probes.release),), judge)
+    return Goal(f"the release of {host.name} is one of the inventory's", (release_probe(cluster, host),), judge)
 
 
 def installer_whole(run: Run) -> Goal:
@@ -128,7 +129,6 @@ def room_to_drain(run: Run, batch: Sequence[Host]) -> Goal:
     cluster, a = run.cluster, run.cluster.controllers.a
     names = {compute.name for compute in batch}
     lists = [servers_on(cluster, compute) for compute in batch]
-    probes = [cluster.probes.release] * len(batch)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         services = services_in(a, compute_services(cluster), outputs[0])
@@ -151,6 +151,6 @@ def room_to_drain(run: Run, batch: Sequence[Host]) -> Goal:
     reads = (
         Read(a, compute_services(cluster)),
         *(Read(a, command) for command in lists),
-        *(Read(compute, probe) for compute, probe in zip(batch, probes, strict=True)),
+        *(release_probe(cluster, compute) for compute in batch),
     )
     return Goal(f"VMs of {', '.join(sorted(names))} have somewhere to go", reads, judge)

@@ -85,17 +85,24 @@ async def connect(host: Host, credentials: Credentials, host_key: str | None) ->
 
 async def run(connection: asyncssh.SSHClientConnection, host: Host, script: str, timeout: float = READ_LIMIT) -> Output:
     """Run a script and return at most OUTPUT_LIMIT bytes of each stream; raises FactUnreadable when it takes too long."""
-    async with connection.create_process(script, encoding=None, stdin=asyncssh.DEVNULL) as process:
-        try:
-            out, err, _ = await asyncio.wait_for(
-                asyncio.gather(
-                    process.stdout.read(OUTPUT_LIMIT), process.stderr.read(OUTPUT_LIMIT), process.wait_closed()
-                ),
-                timeout,
-            )
-        except TimeoutError:
-            raise FactUnreadable(host.name, script.splitlines()[0], f"no end after {timeout:.0f} s") from None
+    process = await connection.create_process(script, encoding=None, stdin=asyncssh.DEVNULL)
+    try:
+        async with asyncio.timeout(timeout):
+            out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
+            await process.wait_closed()
+    except TimeoutError:
+        raise FactUnreadable(host.name, script.splitlines()[0], f"no end after {timeout:.0f} s") from None
+    finally:
+        process.close()
     return Output(process.exit_status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+async def _read_all(stream: asyncssh.SSHReader[bytes]) -> bytes:
+    """Read to the end; what is beyond OUTPUT_LIMIT is read and thrown away."""
+    kept = bytearray()
+    while data := await stream.read(65536):
+        kept += data[: OUTPUT_LIMIT - len(kept)]
+    return bytes(kept)
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,8 @@ async def read_custody(cluster: Cluster, credentials_of: CredentialsOf) -> Custo
     daisy = cluster.daisy
     credentials = credentials_of(daisy.connection)
     async with await connect(daisy, credentials, daisy.host_key or credentials.host_key) as connection:
-        return custody.read(await run(connection, daisy, custody.read_script(cluster)), cluster)
+        output = await run(connection, daisy, custody.read_script(cluster))
+    return custody.read(output, cluster)
 
 
 async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: CredentialsOf) -> Sweep:
@@ -146,9 +154,10 @@ async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: Credent
         pinned = (host.host_key or credentials.host_key) if host == cluster.daisy else kept.host_key(host)
         try:
             async with bound, await connect(host, credentials, pinned) as connection:
-                return {read: await _answer(connection, read) for read in wanted}
+                answers = {read: await _answer(connection, read) for read in wanted}
         except RunbookError as error:
             return dict.fromkeys(wanted, error)
+        return answers
 
     answers = await asyncio.gather(*(visit(host, wanted) for host, wanted in by_host.items()))
     return Sweep({read: output for answer in answers for read, output in answer.items()})

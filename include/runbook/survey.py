@@ -17,6 +17,7 @@ from include.runbook.goals import (
     compute_services,
     node_name,
     release_of,
+    release_probe,
     servers_in,
     services_in,
 )
@@ -60,7 +61,7 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     status, names = Read(a, CRM_MON), {host: Read(host, THIS_NODE) for host in (a, b)}
     constraints, properties = Read(a, CONSTRAINTS), Read(a, PROPERTIES)
     servers, services = Read(a, cloud(cluster, ALL_SERVERS)), Read(a, compute_services(cluster))
-    probes = {host: Read(host, cluster.probes.release) for host in cluster.nodes}
+    probes = {host: release_probe(cluster, host) for host in cluster.nodes}
     reads = [status, *names.values(), constraints, properties, servers, services, *probes.values()]
     answers = await sweep(cluster, reads, credentials_of)
     problems: list[str] = []
@@ -70,7 +71,10 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
             releases[host.name] = release_of(cluster, host, answers.output(probe))
         except RunbookError as error:
             problems.append(str(error))
-    active, online, ids, maintenance = None, (), (), False
+    active: str | None = None
+    online: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    maintenance = False
     vms: dict[str, str] = {}
     up: dict[str, bool] = {}
     try:

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import Context
+from airflow.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
-from include.runbook.cluster import clusters_directory, load_clusters
+from include.runbook.cluster import Inventories, clusters_directory
 from include.runbook.plan import make_steps
 from include.runbook.request import read_request
 from include.runbook.step import KINDS, Run
 from tecs.operators import stop_jobs
 from tecs.ssh import SshHosts
+
+
+ONLY_LOST_WORKERS = ExceptionRetryPolicy(rules=[RetryRule(exception=Exception, action=RetryAction.FAIL)])
+"""A batch that failed has failed: only the loss of the worker, which raises nothing, is worth another try."""
 
 
 class BatchRun(TriggerDagRunOperator):
@@ -52,7 +56,7 @@ class BatchRun(TriggerDagRunOperator):
         parent = conf["parent"]
         run = read_request(
             conf,
-            load_clusters(clusters_directory()),
+            Inventories(clusters_directory()),
             owner=f"{parent['dag_id']}/{parent['run_id']}",
             user=parent.get("user", ""),
             dag=self.trigger_dag_id,

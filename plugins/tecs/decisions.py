@@ -108,7 +108,7 @@ def prove() -> None:
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm, host in sorted(now.vms.items()):
             log.info("VM %s is on %s", vm, host)
-        targets = tuple(node.name for node in nodes_rolled_back(run)) + (run.cluster.controllers.a.name,)
+        targets = (*(node.name for node in nodes_rolled_back(run)), run.cluster.controllers.a.name)
         found = wanting(now, run.cluster, run.target, targets)
         if run.dag != "rollback_compute" and (now.constraints or now.maintenance):
             found += (f"left behind: constraints {now.constraints}, maintenance {now.maintenance}",)

@@ -14,6 +14,7 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from include.runbook import custody, job
+from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform
 from include.runbook.plan import hosts_of, step_text
@@ -34,24 +35,26 @@ class RunbookStep(SSHOperator):
     else come from the run's parameters, so the same task serves every cluster.
     """
 
-    template_fields: Sequence[str] = ("step", "host", "command")
+    template_fields: Sequence[str] = ("step", "host", "where", "command")
     template_fields_renderers = {"command": "bash"}
     template_ext: Sequence[str] = ()
     ui_color = "#e8f0fe"
 
     def __init__(self, *, step: str, host: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.step, self.host = step, host
+        self.step, self.host, self.where = step, host, ""
 
-    def _do_render_template_fields(self, parent: Any, template_fields: Any, context: Context, *args: Any) -> None:
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
         # The one hook that runs for mapped and unmapped tasks alike before Rendered Templates is stored.
-        super()._do_render_template_fields(parent, template_fields, context, *args)
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
         try:
             step = self.made(run_of(context))
         except RunbookError as error:
             self.command = f"# {error}"
             return
-        self.host = step.subject or step.host.name
+        self.where = f"acts on {step.host.name}" + (f", for {step.subject}" if step.subject else "")
         self.command = step_text(step)
 
     def made(self, run: Run) -> Step:
@@ -163,7 +166,7 @@ class DetachedStep(RunbookStep):
     def _trigger(self, step: Step, run: Run, hosts: SshHosts) -> JobTrigger:
         timing = step.kind.timing
         return JobTrigger(
-            host=step.host.model_dump(mode="json"),
+            host=step.host.model_dump(mode="json", include=set(Host.model_fields)),
             host_key=hosts.host_key(step.host),
             folder=folder_of(step, run),
             label=step.label,

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import Context
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
-from include.runbook.cluster import clusters_directory, load_clusters
+from include.runbook.cluster import Inventories, clusters_directory
 from include.runbook.errors import PreconditionFailed
 from include.runbook.request import read_request
 from include.runbook.step import Run
@@ -28,7 +28,7 @@ def run_of(context: Context) -> Run:
     asked: dict[str, Any] = {**context["params"], **(dag_run.conf or {})}
     return read_request(
         asked,
-        load_clusters(clusters_directory()),
+        Inventories(clusters_directory()),
         owner=owner,
         user=user,
         dag=dag_run.dag_id,

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import pendulum
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, BaseOperator, DeadlineAlert, DeadlineReference, Param, SyncCallback, TriggerRule, XComArg
+from airflow.sdk import DAG, BaseOperator, DeadlineAlert, Param, SyncCallback, TriggerRule, XComArg
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
-from include.runbook.cluster import Cluster, clusters_directory, load_clusters
+from include.runbook.cluster import Cluster, Inventories, clusters_directory
 from include.runbook.errors import InventoryError
 from include.runbook.plan import make_steps, step_text
 from include.runbook.step import Kind, Run, VmPolicy, kind
-from tecs.batches import BatchRun
-from tecs.deadlines import report_missed_deadline
+from tecs.batches import ONLY_LOST_WORKERS, BatchRun
+from tecs.deadlines import PlannedEnd, report_missed_deadline
 from tecs.operators import DetachedStep, RunbookStep
+
+log = logging.getLogger(__name__)
 
 HOST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 RETRY_DELAY = timedelta(seconds=5)
 """Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
-
-DEADLINE = timedelta(hours=4)
-"""The maintenance window that telecom operators give backup, upgrade, test and rollback together."""
 
 
 def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
@@ -43,18 +44,18 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
         default_args={"retries": 3, "retry_delay": RETRY_DELAY, "trigger_rule": TriggerRule.NONE_FAILED},
         deadline=[
             DeadlineAlert(
-                name="maintenance window",
-                reference=DeadlineReference.DAGRUN_QUEUED_AT,
-                interval=DEADLINE,
-                callback=SyncCallback(report_missed_deadline, {"dag_id": dag_id, "window": str(DEADLINE)}),
+                name="planned end",
+                reference=PlannedEnd(),
+                interval=timedelta(0),
+                callback=SyncCallback(report_missed_deadline, {"dag_id": dag_id}),
             )
         ],
     )
 
 
-def form(clusters: dict[str, Cluster], *, computes: bool) -> dict[str, Param]:
+def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Param]:
     """Return the parameters of a scenario: choices rather than free text, refused by Airflow when they do not fit."""
-    releases = sorted({release for cluster in clusters.values() for release in cluster.releases})
+    releases = sorted({release for cluster in clusters.values() if cluster for release in cluster.releases})
     names = sorted(clusters)
     asked = {
         "cluster": Param(
@@ -141,6 +142,7 @@ def in_batches(batches: XComArg) -> MappedOperator:
         trigger_dag_id="rollback_compute",
         map_index_template="{{ task.conf['computes'] | join(', ') }}",
         max_active_tis_per_dagrun=1,
+        retry_policy=ONLY_LOST_WORKERS,
         doc_md="Each batch is a run of **rollback_compute**; it starts only when every earlier batch has succeeded.",
     ).expand_kwargs(batches)
 
@@ -160,8 +162,18 @@ def _common(this: Kind) -> dict[str, Any]:
     }
 
 
-def _inventories() -> dict[str, Cluster]:
-    return load_clusters(clusters_directory())
+@cache
+def _inventories() -> dict[str, Cluster | None]:
+    """Every cluster by name; None for one whose inventory is refused, which is told when someone asks for it."""
+    known = Inventories(clusters_directory())
+    found: dict[str, Cluster | None] = {}
+    for name in known:
+        try:
+            found[name] = known[name]
+        except InventoryError as refused:
+            log.warning("an inventory is refused: %s", refused)
+            found[name] = None
+    return found
 
 
 def _documentation(this: Kind) -> str:
@@ -171,9 +183,8 @@ def _documentation(this: Kind) -> str:
         f"**{this.title}**\n\n{(this.make.__doc__ or '').strip()}\n\n"
         f"Made for {this.over.value}. Measured {timing.measured:g} s ({timing.source}); limit {timing.limit:g} s.\n\n"
     )
-    try:
-        cluster = next(iter(_inventories().values()))
-    except (InventoryError, StopIteration):
+    cluster = next((cluster for cluster in _inventories().values() if cluster), None)
+    if cluster is None:
         return head
     made = make_steps(this, Run(cluster, cluster.target_release, cluster.computes[:1]))[0]
     return f"{head}Its script on the hosts of `{cluster.name}` (that of a run is under *Rendered Templates*):\n\n```sh\n{step_text(made)}\n```\n"

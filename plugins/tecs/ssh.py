@@ -15,7 +15,7 @@ from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LimitExceeded
-from include.runbook.perform import READ_LIMIT, first_line
+from include.runbook.perform import READ_LIMIT, in_short
 from include.runbook.reach import OUTPUT_LIMIT, Credentials
 from include.runbook.shell import Output
 
@@ -40,7 +40,7 @@ def credentials_of(connection_id: str) -> Credentials:
 
 def parse_key(host_key: str) -> paramiko.PKey:
     """Return the paramiko key of a line such as `ssh-ed25519 AAAA...`."""
-    return paramiko.hostkeys.HostKeyEntry.from_line(f"host {host_key}").key  # type: ignore[union-attr,return-value]
+    return paramiko.hostkeys.HostKeyEntry.from_line(f"host {host_key}").key
 
 
 class SshHosts:
@@ -88,7 +88,7 @@ class SshHosts:
             return _exec(client, host, script, timeout)
         except (paramiko.SSHException, EOFError, OSError) as error:
             self._clients.pop(host.name, client).close()
-            raise ConnectionLost("ssh", host.name, first_line(script), str(error) or type(error).__name__) from None
+            raise ConnectionLost("ssh", host.name, in_short(script), str(error) or type(error).__name__) from None
 
     def _client(self, host: Host) -> paramiko.SSHClient:
         if host.name not in self._clients:
@@ -142,15 +142,12 @@ def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -
                 channel.close()
                 tail = (bytes(out) + bytes(err)).decode("utf-8", "replace")
                 advice = "the command may still run on the host: look for it there before the failed task is cleared"
-                raise LimitExceeded(first_line(script), host.name, timeout, tail, advice)
+                raise LimitExceeded(in_short(script), host.name, timeout, tail, advice)
             selector.select(min(left, 1.0))
-            for ready, receive, kept in (
-                (channel.recv_ready, channel.recv, out),
-                (channel.recv_stderr_ready, channel.recv_stderr, err),
-            ):
-                while ready():
-                    data = receive(65536)
-                    kept += data[: max(0, OUTPUT_LIMIT - len(kept))]
+            while channel.recv_ready():
+                out += channel.recv(65536)[: OUTPUT_LIMIT - len(out)]
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(65536)[: OUTPUT_LIMIT - len(err)]
             if channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready():
                 break
             if channel.closed or not transport.is_active():

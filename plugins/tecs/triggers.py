@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncssh
-from airflow.providers.ssh.hooks.ssh import get_async_connection
+from airflow.providers.common.compat.connection import get_async_connection
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.runbook import job
@@ -31,6 +31,7 @@ class JobTrigger(BaseTrigger):
 
     def __init__(
         self,
+        *,
         host: dict[str, Any],
         host_key: str | None,
         folder: str,

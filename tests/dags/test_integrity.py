@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,7 +95,6 @@ def test_the_ban_on_b_is_cleared_only_after_b_is_proven(bag: Any) -> None:
 
 def test_no_shell_text_is_in_a_dag_file(bag: Any) -> None:
     for dag in bag.dags.values():
-        with open(dag.fileloc) as file:
-            text = file.read().rpartition('"""')[2]
+        text = Path(dag.fileloc).read_text().rpartition('"""')[2]
         assert not re.search(r"\b(pcs|ssh|openstack|systemctl|subprocess)\b", text)
         assert text.count("\n") < 100

@@ -329,7 +329,7 @@ def test_a_file_that_cannot_be_put_in_place_leaves_no_rest_behind(conf: Path, mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conf_edit.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert conf_edit.main(["apply", str(conf), _edits(("DEFAULT", "a", ["2"]))]) == conf_edit.ERROR
     assert [path.name for path in conf.parent.iterdir()] == ["nova.conf"]
     assert conf.read_bytes() == NOVA

@@ -18,7 +18,9 @@ def main(here: Here, argv: list[str]) -> int:
     with here.changing() as world:
         if not world.machines[here.host].runs("pacemaker"):
             message = "Could not connect to the CIB: Transport endpoint is not connected"
-            raise Refused(f"cibadmin: {message}" if world.pcs == "0.11" else f"Signon to CIB failed: {message}", _status(world))
+            raise Refused(
+                f"cibadmin: {message}" if world.pcs == "0.11" else f"Signon to CIB failed: {message}", _status(world)
+            )
         sections = {name: section(world, name) for name in SCOPES}
     if scope:
         print("\n".join(sections[scope]))
@@ -36,11 +38,15 @@ def _status(world: World) -> int:
 
 
 def _asked_scope(argv: list[str]) -> str | None:
-    words = [part for argument in argv for part in (argument.split("=", 1) if argument.startswith("--") else [argument])]
+    words = [
+        part for argument in argv for part in (argument.split("=", 1) if argument.startswith("--") else [argument])
+    ]
     match words:
         case ["--query" | "-Q"] | ["-l", "-Q"] | ["--local", "--query"]:
             return None
-        case ["--query" | "-Q", "--scope" | "-o", scope] | ["--scope" | "-o", scope, "--query" | "-Q"] if scope in SCOPES:
+        case ["--query" | "-Q", "--scope" | "-o", scope] | ["--scope" | "-o", scope, "--query" | "-Q"] if (
+            scope in SCOPES
+        ):
             return scope
     raise Refused(f"cibadmin: the lab emulates --query with --scope {' | '.join(SCOPES)}, not: {' '.join(argv)}", 64)
 
@@ -49,7 +55,8 @@ def section(world: World, name: str) -> list[str]:
     """The lines of one section of the configuration."""
     if name == "constraints":
         inner = [
-            f'<rsc_location id="{each.id}" rsc="{world.resource}" role="Started" node="{each.node}" score="{each.score}"/>'
+            f'<rsc_location id="{each.id}" rsc="{world.resource}" role="Started" node="{each.node}" '
+            f'score="{each.score}"/>'
             for each in world.constraints
         ]
     elif name == "crm_config":

@@ -7,8 +7,9 @@ Not emulated: the interactive screen, failures, node attributes and history.
 
 from __future__ import annotations
 
-from include.lab.cluster_view import status_text, status_xml
+from include.lab.cluster_view import status_text
 from include.lab.programs.standin import Here, Refused
+from include.lab.status_xml import status_xml_old, status_xml_result
 
 IGNORED = {"--one-shot", "--inactive", "--group-by-node", "--failcounts", "--show-node-attributes"}
 LETTERS = "1rnfAX"
@@ -27,9 +28,10 @@ def main(here: Here, argv: list[str]) -> int:
                     102,
                 )
             raise Refused("Connection to cluster failed: Transport endpoint is not connected", 107)
-        if xml:
-            request = " ".join(["crm_mon", *argv])
-            text = status_xml(world, request if new and "--output-as=xml" in argv else None)
+        if xml and "--output-as=xml" in argv:
+            text = status_xml_result(world, " ".join(["crm_mon", *argv]))
+        elif xml:
+            text = status_xml_old(world)
         else:
             text = status_text(world)
     print(text, end="")
@@ -39,18 +41,24 @@ def main(here: Here, argv: list[str]) -> int:
 def _wants_xml(argv: list[str], new: bool) -> bool:
     xml = once = False
     for argument in argv:
-        if argument == "--as-xml":
-            xml = True
-        elif argument == "--output-as=xml" and new:
+        if argument == "--as-xml" or (argument == "--output-as=xml" and new):
             xml = True
         elif argument in IGNORED:
             once = once or argument == "--one-shot"
-        elif argument.startswith("-") and not argument.startswith("--") and set(argument[1:]) <= set(LETTERS) and argument != "-":
+        elif (
+            argument.startswith("-")
+            and not argument.startswith("--")
+            and set(argument[1:]) <= set(LETTERS)
+            and argument != "-"
+        ):
             xml, once = xml or "X" in argument, once or "1" in argument
         elif new:
             raise Refused(f"crm_mon: Unknown option {argument}", 64)
         else:
-            raise Refused(f"crm_mon: unrecognized option '{argument}'\ncrm_mon - Provides a summary of cluster's current state.", 22)
+            raise Refused(
+                f"crm_mon: unrecognized option '{argument}'\ncrm_mon - Provides a summary of cluster's current state.",
+                22,
+            )
     if not (xml or once):
         raise Refused("crm_mon: the lab has no interactive screen; use -1", 64)
     return xml

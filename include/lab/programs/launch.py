@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from pathlib import Path
 
 MODULES = {
     "cibadmin": "cibadmin",
@@ -20,8 +21,7 @@ MODULES = {
 }
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))))
-    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
     from include.lab.programs.standin import Refused, here_from_environment
 
     program = importlib.import_module("include.lab.programs." + MODULES[sys.argv[1]])

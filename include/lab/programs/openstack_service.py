@@ -18,7 +18,9 @@ RESTART_TAKES = 6.0
 def main(here: Here, argv: list[str]) -> int:
     """Act on every enabled OpenStack unit."""
     match argv:
-        case ["restart" | "start" | "stop" | "status" | "list" as verb, *names] if not any(n.startswith("-") for n in names):
+        case ["restart" | "start" | "stop" | "status" | "list" as verb, *names] if not any(
+            n.startswith("-") for n in names
+        ):
             pass
         case _:
             raise Refused("Usage: openstack-service action [services]\n\n  action: list, start, stop, restart, status")

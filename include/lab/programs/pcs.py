@@ -29,15 +29,50 @@ VERSIONS = {"0.11": "0.11.5", "0.9": "0.9.169"}
 CANNOT_CONTINUE = "Error: Errors have occurred, therefore pcs is unable to continue"
 TAKES = {"start": 2.9, "stop": 1.8}
 PROPERTIES = (
-    "batch-limit, cluster-delay, cluster-ipc-limit, cluster-recheck-interval, concurrent-fencing, dc-deadtime, "
-    "election-timeout, enable-acl, enable-startup-probes, fence-reaction, join-finalization-timeout, "
-    "join-integration-timeout, load-threshold, maintenance-mode, migration-limit, no-quorum-policy, node-action-limit, "
-    "node-health-base, node-health-green, node-health-red, node-health-strategy, node-health-yellow, pe-error-series-max, "
-    "pe-input-series-max, pe-warn-series-max, placement-strategy, priority-fencing-delay, remove-after-stop, "
-    "shutdown-escalation, shutdown-lock, shutdown-lock-limit, start-failure-is-fatal, startup-fencing, stonith-action, "
-    "stonith-enabled, stonith-max-attempts, stonith-timeout, stonith-watchdog-timeout, stop-all-resources, "
-    "stop-orphan-actions, stop-orphan-resources, symmetric-cluster, transition-delay"
-).split(", ")
+    "batch-limit",
+    "cluster-delay",
+    "cluster-ipc-limit",
+    "cluster-recheck-interval",
+    "concurrent-fencing",
+    "dc-deadtime",
+    "election-timeout",
+    "enable-acl",
+    "enable-startup-probes",
+    "fence-reaction",
+    "join-finalization-timeout",
+    "join-integration-timeout",
+    "load-threshold",
+    "maintenance-mode",
+    "migration-limit",
+    "no-quorum-policy",
+    "node-action-limit",
+    "node-health-base",
+    "node-health-green",
+    "node-health-red",
+    "node-health-strategy",
+    "node-health-yellow",
+    "pe-error-series-max",
+    "pe-input-series-max",
+    "pe-warn-series-max",
+    "placement-strategy",
+    "priority-fencing-delay",
+    "remove-after-stop",
+    "shutdown-escalation",
+    "shutdown-lock",
+    "shutdown-lock-limit",
+    "start-failure-is-fatal",
+    "startup-fencing",
+    "stonith-action",
+    "stonith-enabled",
+    "stonith-max-attempts",
+    "stonith-timeout",
+    "stonith-watchdog-timeout",
+    "stop-all-resources",
+    "stop-orphan-actions",
+    "stop-orphan-resources",
+    "symmetric-cluster",
+    "transition-delay",
+)
 
 
 def main(here: Here, argv: list[str]) -> int:
@@ -162,7 +197,9 @@ def _begin_move(world: World, resource: str, node: str | None) -> str:
             f"Error: cannot move resource '{resource}'\n"
             "crm_resource: Error performing operation: Requested item already exists"
         )
-    if target not in world.online or any(each.node == target and each.score == "-INFINITY" for each in world.constraints):
+    if target not in world.online or any(
+        each.node == target and each.score == "-INFINITY" for each in world.constraints
+    ):
         raise Refused(
             f"Error: Unable to move resource '{resource}' to node '{target}': "
             "the resource cannot run there with the present constraints and node states"
@@ -239,7 +276,10 @@ def _set_properties(here: Here, argv: list[str], rest: list[str]) -> int:
                     raise Refused(f"Error: {sentence}, use --force to override\n{CANNOT_CONTINUE}")
                 print(f"Warning: {sentence}", file=sys.stderr)
             elif name == "maintenance-mode" and value.lower() not in ("true", "false"):
-                raise Refused(f"Error: '{value}' is not a valid {name} value, use a pacemaker boolean value\n{CANNOT_CONTINUE}")
+                raise Refused(
+                    f"Error: '{value}' is not a valid {name} value, use a pacemaker boolean value\n{CANNOT_CONTINUE}"
+                )
+        for name, _, value in pairs:
             if value:
                 world.properties[name] = value.lower() if name == "maintenance-mode" else value
             else:
@@ -252,11 +292,11 @@ def _unset_properties(here: Here, argv: list[str], names: list[str]) -> int:
     force = "--force" in names
     with here.changing() as world:
         _running(here, world)
-        for name in names:
-            if name == "--force":
-                continue
+        wanted = [name for name in names if name != "--force"]
+        for name in wanted:
             if name not in world.properties and not force:
                 raise Refused(f"Error: Cannot remove property '{name}', it is not present in property set")
+        for name in wanted:
             world.properties.pop(name, None)
         world.record(here.host, "pcs", argv, "properties unset")
     return 0
@@ -315,4 +355,3 @@ def _status(here: Here, otherwise: str, indent: str) -> str:
         lines = ["Cluster name: tecs", *summary.splitlines(), "", "Daemon Status:"]
         lines += [f"  {name}: {unit.state}/{'enabled' if unit.enabled else 'disabled'}" for name, unit in units.items()]
     return "\n".join(lines) + "\n"
-

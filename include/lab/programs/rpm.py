@@ -66,7 +66,7 @@ def _filled(wanted: str | None, machine: Machine) -> str:
     def value(match: re.Match[str]) -> str:
         tag = match[1].upper()
         if tag not in tags:
-            raise Refused(f"error: incorrect format: unknown tag: \"{match[1]}\"")
+            raise Refused(f'error: incorrect format: unknown tag: "{match[1]}"')
         return tags[tag]
 
     return re.sub(r"%\{(\w+)\}", value, text).replace("\\n", "\n").replace("\\t", "\t")

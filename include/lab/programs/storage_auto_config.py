@@ -8,7 +8,7 @@ violation: the real one can make a file system. Not emulated: every other mode.
 from __future__ import annotations
 
 import json
-import os
+from pathlib import Path
 
 from include.lab.host_files import backends, cinder_conf_of, zte_xml
 from include.lab.programs.standin import Here, Refused
@@ -34,10 +34,9 @@ def main(here: Here, argv: list[str]) -> int:
 def _cinder_conf(here: Here, argv: list[str], address: str) -> int:
     here.wait(TAKES)
     # Relative on purpose: run from any other directory the real script does not find its files either.
-    source = os.path.join("base", "cinder.json")
+    source = Path("base/cinder.json")
     try:
-        with open(source) as file:
-            arrays = json.load(file)
+        arrays = json.loads(source.read_text())
         conf, names = cinder_conf_of(arrays), backends(arrays)
     except (OSError, ValueError, KeyError) as problem:
         print(f"cannot use {source}: {problem}")

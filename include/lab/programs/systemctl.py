@@ -71,14 +71,14 @@ def _ask(here: Here, verb: str, units: list[str], quiet: bool) -> int:
 
 def _status_of(verb: str, answers: list[bool]) -> int:
     if verb == "is-active":
-        return 0 if any(answers) and (all(answers) or len(answers) > 1) else 3
+        return 0 if any(answers) else 3
     if verb == "status":
         return 0 if all(answers) else 3
     return 0 if any(answers) else 1
 
 
 def _print_status(unit: str, state: str, enabled: bool) -> None:
-    mark = {"active": "●", "failed": "×"}.get(state, "○")
+    mark = {"active": "●", "failed": "\N{MULTIPLICATION SIGN}"}.get(state, "○")
     detail = {"active": "active (running)", "failed": "failed (Result: exit-code)"}.get(state, "inactive (dead)")
     print(f"{mark} {unit}.service - {unit}")
     print(f"     Loaded: loaded (/usr/lib/systemd/system/{unit}.service; {'enabled' if enabled else 'disabled'})")

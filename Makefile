@@ -1,0 +1,51 @@
+# The commands of this project. `make` alone lists them.
+SCENARIO ?= A
+CLUSTER ?= lab
+PACE ?=
+export PYTHON
+
+PY := .venv/bin/python
+PACE_OPTION = $(if $(PACE),--pace $(PACE))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down plan check-cluster lab bench test runtime tools
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  SCENARIO=A  the whole cluster (default)     SCENARIO=B  controller B     SCENARIO=C  one compute"
+	@echo "  PACE=20     how many times faster than real the lab lives; 1: the runbook's own times"
+
+demo: runtime ## watch a broken cluster come back through Airflow: SCENARIO=A|B|C PACE=n
+	@$(PY) -m console.demo --scenario $(SCENARIO) $(PACE_OPTION)
+
+up: runtime ## start Airflow with a fresh lab, and trigger nothing: SCENARIO=A|B|C PACE=n
+	@$(PY) -m console.stack up --lab --scenario $(SCENARIO) $(PACE_OPTION)
+
+down: ## end everything that demo or up started
+	@if [ -x $(PY) ]; then $(PY) -m console.stack down; fi
+
+plan: runtime ## print a plan before anything is touched: SCENARIO=A|B|C CLUSTER=name
+	@$(PY) -m console.plan --scenario $(SCENARIO) --cluster $(CLUSTER)
+
+check-cluster: runtime ## validate an inventory, and its hosts and pre-conditions over SSH: CLUSTER=name SCENARIO=A|B|C
+	@$(PY) -m console.check_cluster --scenario $(SCENARIO) --cluster $(CLUSTER)
+
+lab: runtime ## run the lab alone, until Ctrl-C: SCENARIO=A|B|C PACE=n
+	@$(PY) -m include.lab up --inventory include/clusters/lab.yaml --state .run/lab-alone \
+		--scenario $(SCENARIO) $(PACE_OPTION)
+
+bench: runtime ## measure what orchestration adds, for 1, 10 and 50 computes
+	@$(PY) -m console.bench
+
+test: tools ## check the code and run every test
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) -m pytest
+
+runtime:
+	@console/bootstrap.sh requirements.txt
+
+tools:
+	@console/bootstrap.sh requirements-dev.txt

@@ -1,0 +1,90 @@
+"""What orchestration adds: scenario A on labs of several sizes, its wall time against its steps' own critical path.
+
+``python -m console.bench --computes 1 10 50``
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from console.airflow_settings import PROJECT
+from console.errors import ConsoleError
+from console.progress import predicted
+from console.scenarios import DAGS, conf_of
+from console.stack import LabRequest, Stack, free_port
+from console.watch import follow, shape_of
+from include.runbook.cluster import load_cluster
+
+NETWORK = "127.77"
+"""Loopback addresses of the benchmark's labs, beside those of the demonstration's."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: its computes, and the seconds that it took and that its steps alone take along the critical path."""
+
+    computes: int
+    wall: float
+    critical_path: float
+
+
+def measure(computes: int, pace: float, state: Path, console: Console) -> Measured:
+    """Scenario A has run on a fresh lab with this many computes, all in one batch. Raises ConsoleError if it failed."""
+    inventory = state / f"bench{computes}.yaml"
+    command = [sys.executable, "-m", "include.lab", "make-inventory", "--name", inventory.stem, "--network", NETWORK]
+    command += ["--computes", str(computes), "--batch-size", str(max(computes // 2, 1))]
+    made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise ConsoleError(f"The inventory of {computes} computes could not be made: {made.stderr}")
+    inventory.write_text(made.stdout)
+    stack = Stack(state / "stack", say=lambda text: console.print(text, markup=False, highlight=False))
+    try:
+        running = stack.up(LabRequest(inventory, "A", pace), free_port(0))
+        cluster = load_cluster(state / "stack" / "lab" / "clusters" / inventory.name)
+        with running.airflow() as airflow:
+            shape = shape_of(airflow, DAGS["A"], cluster)
+            run = airflow.trigger(DAGS["A"], f"bench-{computes}", conf_of("A", cluster))
+            done = follow(airflow, run, shape, console).run
+    finally:
+        stack.down()
+    if done.state != "success" or done.start is None or done.end is None:
+        raise ConsoleError(f"The run with {computes} computes ended as {done.state}.")
+    return Measured(computes, (done.end - done.start).total_seconds(), predicted(shape, orchestration=0))
+
+
+def table(results: Sequence[Measured]) -> Table:
+    """The measurements as a table: wall time, critical path of the remote work, and their ratio."""
+    shown = Table("Computes", "Wall time (s)", "Critical path (s)", "Ratio", title="Scenario A, two batches")
+    for result in results:
+        ratio = result.wall / result.critical_path
+        shown.add_row(str(result.computes), f"{result.wall:.1f}", f"{result.critical_path:.1f}", f"{ratio:.2f}")
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m console.bench", description="Measure orchestration.")
+    parser.add_argument("--computes", type=int, nargs="+", default=[1, 10, 50])
+    parser.add_argument("--pace", type=float, default=20)
+    options = parser.parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tecs-bench-", dir="/tmp") as state:
+            console.print(table([measure(count, options.pace, Path(state), console) for count in options.computes]))
+    except ConsoleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The faults that can be ordered: their forms, and how one enters the world."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from include.lab.errors import LabError
+from include.lab.installer_bin import bin_name
+from include.lab.world import FOREVER, World
+
+SSH_ACTIONS = ("exit", "drop_before", "drop_after", "hang", "delay")
+INSTALLER_FAULTS = ("hang", "password_prompt", "fail_exit_0", "succeed_exit_1", "half_install", "slow", "garbage")
+KEYS = {
+    "ssh": {"ssh", "do", "status", "stderr", "seconds", "count"},
+    "installer": {"installer", "factor", "count"},
+    "vm": {"vm", "do", "count"},
+    "takeover": {"takeover", "count"},
+    "service": {"service", "host", "do", "count"},
+    "bin": {"bin", "release"},
+    "host": {"host", "do"},
+    "clear": {"clear"},
+}
+
+
+def inject(world: World, fault: dict[str, Any]) -> None:
+    """The fault is in force; LabError says what is wrong with its form."""
+    kind = next((name for name in KEYS if name in fault), None)
+    if kind is None:
+        raise LabError(f"no such fault: {fault}; expected one of {', '.join(KEYS)}")
+    unknown = set(fault) - KEYS[kind]
+    if unknown:
+        raise LabError(
+            f"fault {kind!r} does not know {', '.join(sorted(unknown))}; it knows {', '.join(sorted(KEYS[kind]))}"
+        )
+    _check(world, kind, fault)
+    world.record(str(fault.get("host", "")), "fault", [kind], f"ordered: {fault}")
+    if kind == "clear":
+        world.faults = []
+    elif kind == "host":
+        world.machines[fault["host"]].down = fault["do"] == "down"
+    elif kind == "bin":
+        _spoil_bins(world, fault)
+    else:
+        # A refusal to take over is a property of the node, not of one attempt: it lasts until cleared.
+        default = FOREVER if kind == "takeover" else 1
+        world.faults.append({**fault, "count": int(fault.get("count", default))})
+
+
+def _check(world: World, kind: str, fault: dict[str, Any]) -> None:
+    if kind == "ssh":
+        aim = fault["ssh"]
+        _one_of("do", fault.get("do"), SSH_ACTIONS)
+        if not isinstance(aim, dict) or set(aim) - {"host", "match"}:
+            raise LabError('fault "ssh" aims with {"host": NAME, "match": REGEX}, both optional')
+        _known_host(world, aim.get("host"))
+        try:
+            re.compile(aim.get("match", ""))
+        except re.error as problem:
+            raise LabError(f"{aim['match']!r} is not a regular expression: {problem}") from problem
+    elif kind == "installer":
+        _one_of("installer", fault["installer"], INSTALLER_FAULTS)
+    elif kind == "vm":
+        _one_of("do", fault.get("do"), ("refuse_migration",))
+        if not any(fault["vm"] in (vm.id, vm.name) for vm in world.vms.values()):
+            raise LabError(f"there is no VM {fault['vm']!r}")
+    elif kind == "takeover":
+        _one_of("takeover", fault["takeover"], ("refused",))
+    elif kind == "service":
+        _one_of("do", fault.get("do"), ("fail_to_start",))
+        _known_host(world, fault.get("host"))
+    elif kind == "bin":
+        _one_of("bin", fault["bin"], ("corrupt", "missing"))
+    elif kind == "host":
+        _one_of("do", fault.get("do"), ("down", "up"))
+        _known_host(world, fault["host"])
+
+
+def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise LabError(f"{key!r} is {value!r}; expected one of {', '.join(allowed)}")
+
+
+def _known_host(world: World, name: object) -> None:
+    if name is not None and name not in world.machines:
+        raise LabError(f"there is no host {name!r}; there are {', '.join(world.machines)}")
+
+
+def _spoil_bins(world: World, fault: dict[str, Any]) -> None:
+    daisy = next(machine for machine in world.machines.values() if machine.role == "daisy")
+    wanted = bin_name(str(fault["release"])) if "release" in fault else "ZXTECS*.bin"
+    found = list(world.tree(daisy.name).glob(f"home/*/{wanted}"))
+    if not found:
+        raise LabError(f"there is no {wanted} on {daisy.name}")
+    for path in found:
+        if fault["bin"] == "missing":
+            path.unlink()
+        else:
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
