@@ -6,7 +6,6 @@ is nobody else's to touch; taking it over is an explicit act that is recorded be
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from include.runbook.errors import LockHeld
@@ -85,8 +84,3 @@ def refuse_if_held(run: Run, output: Output) -> None:
         f"Held by {holder}. Let that run finish, or clear its failed tasks to resume it. Only if it is certainly dead and "
         "you answer for what it left, trigger again with take_over.",
     )
-
-
-def as_json(holder: Holder) -> str:
-    """Return the holder as one line of JSON, for the run's record."""
-    return json.dumps(holder.__dict__, ensure_ascii=False)

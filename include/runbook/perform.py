@@ -82,14 +82,9 @@ def act(step: Step, hosts: Hosts, run: Run, say: Say) -> None:
     output = hosts.run(step.host, signed(step), limit)
     for line in last_lines(output.stdout + output.stderr, 50).splitlines():
         say(line)
-    if output.status is None:
-        raise ConnectionLost(
-            step.label, step.host.name, in_short(step.action), "the connection ended before the command"
-        )
-    if not output.ok:
-        raise CommandFailed(
-            step.label, step.host.name, in_short(step.action), output.status, output.tail, step.advice or _RESUME
-        )
+    if step.explain:
+        step.explain(output)
+    _expect_ok(step, output)
 
 
 def prove(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:

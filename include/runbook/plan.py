@@ -174,7 +174,9 @@ def step_text(step: Step) -> str:
     for read in step.goal.reads:
         parts.append(_indented(f"read on {read.host.name}", abridged(read.command)))
     if step.action:
-        parts.append(f"# action on {step.host.name}{' (a detached job)' if step.kind.detached else ''}\n{abridged(step.action)}")
+        parts.append(
+            f"# action on {step.host.name}{' (a detached job)' if step.kind.detached else ''}\n{abridged(step.action)}"
+        )
     return "\n".join(parts)
 
 

@@ -134,6 +134,7 @@ class Step:
     """A step of one run: where it acts, what must hold before, what it does, and what holds afterwards.
 
     `waits`: the goal becomes true some time after the action has ended, so it is read again until the step's limit.
+    `explain`: raises an error that tells more than an exit status, where the action's output gives cause for one.
     """
 
     kind: Kind
@@ -143,6 +144,7 @@ class Step:
     requires: tuple[Goal, ...] = ()
     proof: Goal | None = None
     waits: bool = False
+    explain: Callable[[Output], None] | None = None
     advice: str = ""
     subject: str = ""
 

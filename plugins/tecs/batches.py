@@ -17,7 +17,6 @@ from include.runbook.step import KINDS, Run
 from tecs.operators import stop_jobs
 from tecs.ssh import SshHosts
 
-
 ONLY_LOST_WORKERS = ExceptionRetryPolicy(rules=[RetryRule(exception=Exception, action=RetryAction.FAIL)])
 """A batch that failed has failed: only the loss of the worker, which raises nothing, is worth another try."""
 

@@ -42,7 +42,9 @@ class PlannedEnd(BaseDeadlineReference):
         try:
             return run.run_after + allowed(dag_id, run.conf or {})
         except RunbookError as refused:
-            log.warning("%s %s has no plan, so its deadline is that of a maintenance window: %s", dag_id, run_id, refused)
+            log.warning(
+                "%s %s has no plan, so its deadline is that of a maintenance window: %s", dag_id, run_id, refused
+            )
             return run.run_after + WINDOW
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Context
@@ -36,7 +36,7 @@ class RunbookStep(SSHOperator):
     """
 
     template_fields: Sequence[str] = ("step", "host", "where", "command")
-    template_fields_renderers = {"command": "bash"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"command": "bash"}
     template_ext: Sequence[str] = ()
     ui_color = "#e8f0fe"
 

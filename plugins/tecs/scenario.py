@@ -187,4 +187,5 @@ def _documentation(this: Kind) -> str:
     if cluster is None:
         return head
     made = make_steps(this, Run(cluster, cluster.target_release, cluster.computes[:1]))[0]
-    return f"{head}Its script on the hosts of `{cluster.name}` (that of a run is under *Rendered Templates*):\n\n```sh\n{step_text(made)}\n```\n"
+    told = f"Its script on the hosts of `{cluster.name}` (that of a run is under *Rendered Templates*):"
+    return f"{head}{told}\n\n```sh\n{step_text(made)}\n```\n"

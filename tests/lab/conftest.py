@@ -6,8 +6,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -41,6 +40,9 @@ LABS = {
 Airflow reads the choice of clusters when it reads the DAGs."""
 
 
+_numbers = itertools.count(1)
+
+
 @dataclass
 class Site:
     """One lab and the Airflow that runs scenarios on it."""
@@ -49,11 +51,10 @@ class Site:
     lab: LabClient
     airflow: Airflow
     stack: Stack
-    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def start(self, dag: str, **conf: Any) -> Run:
         """Trigger a scenario on this site through the REST API."""
-        return self.airflow.trigger(dag, f"{self.name}-{next(self.numbers)}", {"cluster": self.name, **conf})
+        return self.airflow.trigger(dag, f"{self.name}-{next(_numbers)}", {"cluster": self.name, **conf})
 
     def until(self, run: Run, condition: Callable[[Run], bool]) -> Run:
         """Wait until the run is as it should be."""
@@ -70,11 +71,7 @@ class Site:
     def tasks(self, run: Run) -> list[TaskInstance]:
         """Every task instance of the run and of its batches."""
         batches = self.airflow.child_runs("rollback_compute", run.run_id) if run.dag_id == "rollback_cluster" else []
-        return [
-            task
-            for one in [*batches, run]
-            for task in self.airflow.task_instances(one.dag_id, one.run_id)
-        ]
+        return [task for one in [*batches, run] for task in self.airflow.task_instances(one.dag_id, one.run_id)]
 
     def failures(self, run: Run) -> dict[str, str]:
         """What each failed task of the run and its batches says, by its id."""
@@ -145,19 +142,24 @@ def on(name: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("site", [name], indirect=True)
 
 
-def audit(site: Site, installed: int = 1, hosts: tuple[str, ...] | None = None) -> None:
-    """The lab itself says that nothing was done that must not be, and that each host was installed once."""
+def first_compute(site: Site) -> str:
+    """The first compute of the site: the one that scenario C is about."""
+    return next(name for name in site.lab.state()["hosts"] if name.endswith("-21"))
+
+
+def record(site: Site, run: Run) -> list[dict[str, Any]]:
+    """The run's record, as the Daisy host holds it."""
+    text = site.lab.run("daisy", f"cat /var/lib/tecs-rollback/record/*{run.run_id}.jsonl").stdout
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def audit(site: Site, reinstalled: tuple[str, ...]) -> None:
+    """The lab itself says that nothing was done that must not be, and that these hosts were installed once each."""
     truth = site.lab.state()
     assert truth["violations"] == []
-    for name, count in truth["installs"].items():
-        expected = installed if hosts is None or name in hosts else 0
-        if name in (hosts or ()):
-            assert count["installed"] == expected, f"{name}: {count}"
-    assert truth["cluster"]["active"] == truth_of_a(truth)
-    assert all(host["release"] == "100" for host in truth["hosts"].values() if host["role"] != "daisy")
-    assert all(vm["status"] == "ACTIVE" for vm in truth["vms"])
-
-
-def truth_of_a(truth: dict[str, Any]) -> str:
-    """The name of controller A."""
-    return next(name for name, host in truth["hosts"].items() if host["role"] == "controller")
+    installed = {name: count["installed"] for name, count in truth["installs"].items()}
+    assert installed == {name: int(name in reinstalled) for name in installed}
+    a = next(name for name in truth["hosts"] if name.endswith("-11"))
+    assert truth["cluster"]["active"] == a
+    assert {host["release"] for host in truth["hosts"].values() if host["role"] != "daisy"} == {"100"}
+    assert {vm["status"] for vm in truth["vms"]} == {"ACTIVE"}

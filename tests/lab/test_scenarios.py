@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from .conftest import CHANGING, Site, audit, on
-
-FIRST_COMPUTE = re.compile(r"127-\d+-0-21$")
-
-
-def compute_of(site: Site) -> str:
-    """The first compute of the site: the one that scenario C is about."""
-    return next(name for name in site.lab.state()["hosts"] if FIRST_COMPUTE.search(name))
+from .conftest import CHANGING, Site, audit, first_compute, on, record
 
 
 def break_every_changing_step(site: Site, dag: str) -> list[str]:
@@ -22,7 +13,9 @@ def break_every_changing_step(site: Site, dag: str) -> list[str]:
     tasks = {task.task_id for each in dags for task in site.airflow.tasks(each)} & CHANGING
     names = sorted(task_id.partition("_")[2] for task_id in tasks)
     for name in names:
-        site.lab.fault({"ssh": {"match": rf"# \S+ {name} on "}, "do": "exit", "status": 1, "stderr": "broken by a test"})
+        site.lab.fault(
+            {"ssh": {"match": rf"# \S+ {name} on "}, "do": "exit", "status": 1, "stderr": "broken by a test"}
+        )
     return names
 
 
@@ -38,7 +31,7 @@ def break_every_changing_step(site: Site, dag: str) -> list[str]:
 def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]
 ) -> None:
-    conf = {"computes": [compute_of(site)]} if dag == "rollback_compute" else {}
+    conf = {"computes": [first_compute(site)]} if dag == "rollback_compute" else {}
     names = break_every_changing_step(site, dag)
 
     run = site.start(dag, **conf)
@@ -54,14 +47,13 @@ def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_a
 
     # Steps that were already true at the time (the lock of a batch, say) had no action to break.
     broken = {task_id.partition("_")[2] for task_id in told} & set(names)
-    acted = {e["step"] for e in record_of(site, run.run_id) if e["outcome"] == "done"} & set(names)
+    acted = {e["step"] for e in record(site, run) if e["outcome"] == "done"} & set(names)
     assert acted <= broken, f"acted without being broken first: {sorted(acted - broken)}"
     for task_id, message in told.items():
         if task_id.partition("_")[2] in names:
             assert "broken by a test" in message, message
             assert "what to do:" in message, message
-    hosts = tuple(name for name in site.lab.state()["hosts"] if name.rsplit("-", 1)[-1] in reinstalled)
-    audit(site, hosts=hosts)
+    audit(site, ending_in(site, *reinstalled))
 
     before = site.journal()
     again = site.start(dag, **conf)
@@ -72,18 +64,13 @@ def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_a
     assert site.journal() == before
 
 
-def record_of(site: Site, run_id: str) -> list[dict[str, object]]:
-    """The run's record as the Daisy host holds it."""
-    import json
-
-    text = site.lab.run("daisy", f"cat /var/lib/tecs-rollback/record/*{run_id}.jsonl").stdout
-    return [json.loads(line) for line in text.splitlines()]
-
-
 @on("paths")
 def test_the_scenario_passes_where_hosts_cannot_have_files_at_their_real_paths(site: Site) -> None:
     run = site.start("rollback_cluster")
     assert site.finish(run) == "success", site.story(run)
-    truth = site.lab.state()
-    hosts = tuple(name for name, host in truth["hosts"].items() if name.rsplit("-", 1)[-1] in ("12", "21", "22"))
-    audit(site, hosts=hosts)
+    audit(site, ending_in(site, "12", "21", "22"))
+
+
+def ending_in(site: Site, *numbers: str) -> tuple[str, ...]:
+    """The site's hosts whose addresses end in these numbers."""
+    return tuple(name for name in site.lab.state()["hosts"] if name.rsplit("-", 1)[-1] in numbers)

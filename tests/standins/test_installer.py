@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from include.lab.client import LabClient
+from include.lab.ending import end_processes_of
 from include.lab.topology import make_inventory
 from tests.standins.site import OLD_BIN, OVS, A, B, TrialSite
 
@@ -66,19 +67,34 @@ class InstallingLab:
 
     def begin_install(self) -> Path:
         log = self.daisy_root / "home/install.log"
+        log.unlink(missing_ok=True)
         self.lab.run("daisy", f"setsid {self.bin} conf_file {self.conf} > {log} 2>&1 < /dev/null & true")
         return log
 
 
-@pytest.fixture
-def ready(tmp_path: Path) -> Iterator[InstallingLab]:
-    inventory = tmp_path / "installing.yaml"
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstallingLab]:
+    directory = tmp_path_factory.mktemp("installing")
+    inventory = directory / "installing.yaml"
     inventory.write_text(yaml.safe_dump(make_inventory("installing", NETWORK)))
-    with LabClient.start(inventory, tmp_path / "state", "--isolation", "path", "--pace", "1000") as lab:
+    with LabClient.start(inventory, directory / "state", "--isolation", "path", "--pace", "1000") as lab:
         installing = InstallingLab(lab)
         installing.trust_everybody()
         installing.clean()
         yield installing
+
+
+@pytest.fixture
+def ready(served: InstallingLab) -> Iterator[InstallingLab]:
+    """The prepared lab; what the test changes is put back, and what it left running is ended."""
+    before = {
+        path: path.read_bytes() for path in (served.lab.state_dir / "world.json", served.known_hosts, served.conf)
+    }
+    yield served
+    end_processes_of(served.lab.state_dir)
+    for path, content in before.items():
+        path.with_name("put-back").write_bytes(content)
+        path.with_name("put-back").replace(path)
 
 
 def wait_for(log: Path, text: str) -> None:
@@ -106,7 +122,8 @@ def test_an_installation_is_proven_on_the_node_and_gives_it_a_new_host_key(ready
 def test_progress_can_be_counted_as_daisy_does(ready: InstallingLab) -> None:
     ready.install()
     packstack = ready.daisy_root / "var/tmp/packstack"
-    run = Path(next(path for path in packstack.iterdir() if path.is_file()).read_text().splitlines()[0])
+    cluster_id = make_inventory()["daisy"]["cluster_id"]
+    run = Path((packstack / cluster_id).read_text().splitlines()[0])
     manifests = run / "manifests"
     assert len(list(manifests.glob("*.log"))) == len(list(manifests.glob("*.pp"))) == 5
 

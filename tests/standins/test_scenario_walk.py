@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from include.lab.client import LabClient
-from include.lab.errors import LabError
 from include.lab.isolation import namespace_obstacle
 from include.lab.topology import make_inventory
 
@@ -131,8 +130,3 @@ def test_a_cluster_comes_back_to_the_old_release_with_the_runbooks_commands(oper
     assert len(truth["cluster"]["online"]) == 2
     assert truth["cluster"]["constraints"] == []
     assert {vm["status"] for vm in truth["vms"]} == {"ACTIVE"}
-
-
-def test_two_labs_cannot_listen_on_the_same_addresses(operator: Operator, tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="does another lab run"):
-        LabClient.start(operator.lab.inventory, tmp_path / "second", "--isolation", "path")

@@ -11,6 +11,7 @@ import yaml
 
 from include.lab.client import LabClient
 from include.lab.ending import processes_of
+from include.lab.errors import LabError
 from include.lab.ssh_faults import reads_script
 from include.lab.topology import make_inventory
 
@@ -159,6 +160,11 @@ def test_the_written_inventory_and_connection_are_enough_to_connect(lab: LabClie
     connection = json.loads((lab.state_dir / "connections.json").read_text())["tecs_hosts"]
     assert (connection["host"], connection["login"]) == ("127.214.0.1", "root")
     assert connection["extra"]["host_key"].startswith("ssh-ed25519 AAAA")
+
+
+def test_two_labs_cannot_listen_on_the_same_addresses(lab: LabClient, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="does another lab run"):
+        LabClient.start(lab.inventory, tmp_path / "second", "--isolation", "path")
 
 
 def test_stopping_ends_what_was_left_running(inventory: Path, tmp_path: Path) -> None:

@@ -52,4 +52,6 @@ def cluster(tmp_path: Path) -> Cluster:
 
 @pytest.fixture
 def run(cluster: Cluster) -> Run:
-    return Run(cluster, cluster.target_release, cluster.computes[:1], owner="rollback_compute/run-1", dag="rollback_compute")
+    return Run(
+        cluster, cluster.target_release, cluster.computes[:1], owner="rollback_compute/run-1", dag="rollback_compute"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from include.runbook import lock
 from include.runbook.cluster import Host
@@ -16,7 +17,8 @@ from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, kind, ste
 def take_lock(run: Run, daisy: Host) -> Step:
     """This run, and no other, may change the cluster."""
     goal = command_succeeds("this run holds the cluster's lock", daisy, lock.owns_lock(run))
-    return Step(kind("take_lock"), daisy, goal, action=lock.take(run))
+    explain = partial(lock.refuse_if_held, run)
+    return Step(kind("take_lock"), daisy, goal, action=lock.take(run), explain=explain)
 
 
 @step("S4", "Pin the nodes' host keys on the Daisy host", over=Over.DAISY)

@@ -38,7 +38,7 @@ def hosts_returned(run: Run, hosts: Sequence[Host]) -> Goal:
     return all_of(*(returned(run, host) for host in hosts), sentence=f"{names} back on release {run.target}")
 
 
-def _fetch(name: str, run: Run, daisy: Host, source: str, target: str, same: Goal, hosts: Sequence[Host]) -> Step:
+def _fetch(name: str, run: Run, daisy: Host, *, source: str, target: str, same: Goal, hosts: Sequence[Host]) -> Step:
     return Step(
         kind(name),
         daisy,
@@ -56,13 +56,13 @@ def _fetch_tecs_conf(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) ->
     source, target = _daisys(run.cluster, "tecs.conf"), installed_conf(run.cluster)
     compare = conf_edit("same", source, target, "--except", EXCLUDED, MAPPINGS)
     same = command_succeeds(f"{target} is Daisy's, but for the keys that are set next", daisy, compare)
-    return _fetch(name, run, daisy, source, target, same, hosts)
+    return _fetch(name, run, daisy, source=source, target=target, same=same, hosts=hosts)
 
 
 def _fetch_mappings(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
     source, target = _daisys(run.cluster, "mappings.json"), installed_mappings(run.cluster)
     same = command_succeeds(f"{target} is Daisy's", daisy, f"cmp {quote(source)} {quote(target)}")
-    return _fetch(name, run, daisy, source, target, same, hosts)
+    return _fetch(name, run, daisy, source=source, target=target, same=same, hosts=hosts)
 
 
 def _edit(name: str, run: Run, daisy: Host, excluded: Sequence[Host], hosts: Sequence[Host]) -> Step:

@@ -40,9 +40,7 @@ def drain_compute(run: Run, compute: Host) -> Step:
 
 def _drain(run: Run, a: Host, compute: Host) -> str:
     """Disable scheduling to the compute and move every VM, a few at a time; each that stays is named."""
-    disable = (
-        f"openstack compute service set --disable --disable-reason {quote(run.marker)} {quote(compute.name)} nova-compute"
-    )
+    disable = f"openstack compute service set --disable --disable-reason {quote(run.marker)} {quote(compute.name)} nova-compute"
     enabled = (
         f"openstack compute service list --service nova-compute --host {quote(compute.name)} -f json | "
         """"$python" -c 'import json, sys; print(json.load(sys.stdin)[0]["Status"])'"""
@@ -74,7 +72,11 @@ def _consented(run: Run, compute: Host) -> Goal:
     def judge(outputs: Sequence[Output]) -> Verdict:
         servers = servers_in(a, command, outputs[0])
         names = ", ".join(f"{s.name} ({s.id}, {s.status})" for s in servers)
-        found = f"{run.user} accepts the outage ({run.vm_policy.value}) of: {names}" if servers else "every VM has been moved"
+        found = (
+            f"{run.user} accepts the outage ({run.vm_policy.value}) of: {names}"
+            if servers
+            else "every VM has been moved"
+        )
         return Verdict(True, found)
 
     return Goal(f"the outage of the VMs left on {compute.name} is accepted", (Read(a, command),), judge)

@@ -1,0 +1,248 @@
+"""What may go wrong while a scenario runs, on the embedded lab, through Airflow: it is survived, or it stops safely."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from console.airflow_api import Run, TaskInstance
+
+from .conftest import Site, audit, first_compute, on, record
+
+SLOW_INSTALLER = {"installer": "slow", "factor": 25}
+
+
+def task(site: Site, run: Run, task_id: str) -> TaskInstance:
+    """The (first) instance of a task."""
+    return next(t for t in site.airflow.task_instances(run.dag_id, run.run_id) if t.task_id == task_id)
+
+
+def wait_for_state(site: Site, run: Run, task_id: str, *states: str) -> None:
+    """Wait until a task of the run is in one of these states."""
+    ends = time.monotonic() + 200
+    while task(site, run, task_id).state not in states:
+        assert time.monotonic() < ends, site.story(run)
+        time.sleep(0.1)
+
+
+def wait_for_installer(site: Site) -> None:
+    """Wait until the installer runs on the lab's Daisy host."""
+    ends = time.monotonic() + 60
+    while not installer_processes(site):
+        assert time.monotonic() < ends, "no installer was started"
+        time.sleep(0.1)
+
+
+def installer_processes(site: Site) -> list[psutil.Process]:
+    """The installer's processes on this lab: they carry the lab's folder in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "conf_file" in process.cmdline() and str(site.lab.state_dir) in process.environ().get("LAB_STATE", ""):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def kill_task_process(site: Site, run: Run, task_id: str) -> None:
+    """SIGKILL the process that carries a running task out, and the executor's worker process above it."""
+    api = rest(site)
+    path = f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{task_id}"
+    pid = int(api.get(path).raise_for_status().json()["pid"])
+    worker = psutil.Process(pid).parent()
+    assert worker is not None
+    assert "LocalExecutor" in " ".join(worker.cmdline())
+    os.kill(worker.pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
+
+
+def kill_triggerer(site: Site) -> None:
+    """SIGKILL every process of the triggerer; the supervisor starts it again."""
+    for process in psutil.process_iter():
+        try:
+            of_this_stack = str(site.stack.state) in process.environ().get("AIRFLOW_HOME", "")
+            if of_this_stack and "triggerer" in process.cmdline()[-2:] + process.cmdline()[1:4]:
+                process.send_signal(signal.SIGKILL)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def rest(site: Site) -> httpx.Client:
+    """A plain session of the REST API, for what the console itself never does."""
+    running = site.stack.running()
+    client = httpx.Client(base_url=running.url, timeout=30, trust_env=False)
+    login = {"username": running.user, "password": running.password}
+    token = client.post("/auth/token", json=login).raise_for_status().json()["access_token"]
+    client.headers["Authorization"] = f"Bearer {token}"
+    return client
+
+
+@on("killed")
+def test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_installer_runs(site: Site) -> None:
+    computes = [first_compute(site)]
+    site.lab.fault(SLOW_INSTALLER)
+    site.lab.fault({"ssh": {"match": r"# A4\.6 install_computes on "}, "do": "delay", "seconds": 3})
+    run = site.start("rollback_compute", computes=computes)
+
+    wait_for_state(site, run, "A4.6_install_computes", "running")
+    time.sleep(1)
+    kill_task_process(site, run, "A4.6_install_computes")
+
+    wait_for_state(site, run, "A4.6_install_computes", "deferred")
+    wait_for_installer(site)
+    kill_triggerer(site)
+
+    assert site.finish(run) == "success", site.story(run)
+    assert task(site, run, "A4.6_install_computes").try_number >= 2
+    audit(site, tuple(computes))
+    install = next(event for event in record(site, run) if event["step"] == "install_computes")
+    assert install["late"] is True
+
+
+@on("cancelled")
+def test_marking_the_task_failed_ends_the_remote_job_and_the_run_can_be_resumed(site: Site) -> None:
+    site.lab.fault(SLOW_INSTALLER)
+    run = site.start("rollback_compute", computes=[first_compute(site)])
+    wait_for_state(site, run, "A4.6_install_computes", "deferred")
+    wait_for_installer(site)
+
+    path = f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/A4.6_install_computes"
+    rest(site).patch(path, json={"new_state": "failed"}).raise_for_status()
+
+    ends = time.monotonic() + 30
+    while installer_processes(site):
+        assert time.monotonic() < ends, "the installer goes on although its task was marked failed"
+        time.sleep(0.1)
+    assert site.finish(run) == "failed"
+    assert "cancelled in Airflow" in site.lab.run("daisy", "cat /var/lib/tecs-rollback/jobs/*/stopped").stdout
+
+    resume(site, run)
+    if site.finish(run) == "failed":
+        # The cancelled job is reported once before it is begun anew.
+        assert "cancelled in Airflow" in str(site.failures(run))
+        resume(site, run)
+    assert site.finish(run) == "success", site.story(run)
+
+
+def resume(site: Site, run: Run) -> None:
+    """Clear the failed tasks, as the operator's page says, and wait until the run goes on."""
+    site.airflow.clear_failed(run.dag_id, run.run_id)
+    site.until(run, lambda now: not now.finished)
+
+
+@on("prompted")
+def test_a_password_prompt_of_the_installer_fails_the_step_with_that_reason(site: Site) -> None:
+    site.lab.fault({"installer": "password_prompt"})
+    run = site.start("rollback_compute", computes=[first_compute(site)])
+    assert site.finish(run) == "failed", site.story(run)
+    message = site.failures(run)["A4.6_install_computes"]
+    assert "a password was asked for" in message
+    assert "known_hosts" in message
+    resume(site, run)
+    assert site.finish(run) == "success", site.story(run)
+    audit(site, (first_compute(site),))
+
+
+@on("stuck")
+def test_nothing_is_uninstalled_under_a_vm_that_does_not_move_unless_its_outage_is_accepted_by_name(site: Site) -> None:
+    compute = first_compute(site)
+    vm = next(vm["name"] for vm in site.lab.state()["vms"] if vm["host"] == compute)
+    site.lab.fault({"vm": vm, "do": "refuse_migration", "count": 99})
+    run = site.start("rollback_compute", computes=[compute])
+    assert site.finish(run) == "failed", site.story(run)
+    assert vm in site.failures(run)["A4.2_drain_compute"]
+    assert "vm_policy" in site.failures(run)["A4.2_drain_compute"]
+    assert site.lab.state()["installs"][compute]["uninstalled"] == 0
+
+    accepted = site.start("rollback_compute", computes=[compute], vm_policy="accept_outage", take_over=True)
+    assert site.finish(accepted) == "success", site.story(accepted)
+    consent = next(event["found"] for event in record(site, accepted) if event["step"] == "drain_compute")
+    assert vm in str(consent)
+    assert "admin accepts the outage" in str(consent)
+
+
+@on("locked")
+def test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_it_over_only_explicitly(
+    site: Site,
+) -> None:
+    compute = first_compute(site)
+    site.lab.fault({"ssh": {"match": r"# A4\.5 uninstall_compute on "}, "do": "exit", "status": 1, "count": 1})
+    first = site.start("rollback_compute", computes=[compute])
+    assert site.finish(first) == "failed"
+
+    second = site.start("rollback_compute", computes=[compute])
+    assert site.finish(second) == "failed"
+    message = site.failures(second)["S3_take_lock"]
+    assert first.run_id in message
+    assert "take_over" in message
+
+    third = site.start("rollback_compute", computes=[compute], take_over=True)
+    assert site.finish(third) == "success", site.story(third)
+    site.airflow.clear_failed(first.dag_id, first.run_id)
+    site.until(first, lambda now: not now.finished)
+    assert site.finish(first) == "failed"
+    assert "held by" in str(site.failures(first))
+    audit(site, (compute,))
+
+
+REFUSED_BY_THE_API = {
+    "an unknown cluster": {"cluster": "nowhere"},
+    "an unknown policy": {"vm_policy": "hope"},
+    "an unknown release": {"target_release": "99"},
+    "a shell metacharacter": {"computes": ["host;reboot"]},
+    "no compute": {"computes": []},
+    "a compute twice": {"computes": ["x", "x"]},
+    "a wrong type": {"take_over": "yes"},
+}
+
+
+@on("refused")
+@pytest.mark.parametrize("what", REFUSED_BY_THE_API)
+def test_the_api_refuses(site: Site, what: str) -> None:
+    conf: dict[str, Any] = {"cluster": site.name, "computes": [first_compute(site)], **REFUSED_BY_THE_API[what]}
+    body = {"logical_date": None, "conf": conf}
+    answer = rest(site).post("/api/v2/dags/rollback_compute/dagRuns", json=body)
+    assert answer.status_code == 400, answer.text
+    assert site.journal() == []
+
+
+@on("refused")
+def test_the_first_task_refuses_what_only_the_inventory_can_tell(site: Site) -> None:
+    run = site.start("rollback_compute", computes=["host-127-9-9-9"], reboot=True)
+    assert site.finish(run) == "failed"
+    message = site.failures(run)["S1_plan"]
+    assert "'host-127-9-9-9' is not a compute of cluster refused" in message
+    assert "unknown parameter 'reboot'" in message
+    assert "nothing has been touched" in message
+    assert site.journal() == []
+
+
+@on("refused")
+def test_every_precondition_that_does_not_hold_is_named_before_anything_changes(site: Site) -> None:
+    compute = first_compute(site)
+    other = next(name for name in site.lab.state()["hosts"] if name.endswith("-22"))
+    a = next(name for name in site.lab.state()["hosts"] if name.endswith("-11"))
+    openrc = ". /root/keystonerc_admin; openstack compute service set"
+    site.lab.run(a, f"{openrc} --disable --disable-reason 'by someone' {other} nova-compute")
+    site.lab.fault({"bin": "corrupt", "release": "100"})
+    before = site.journal()
+
+    run = site.start("rollback_compute", computes=[compute])
+    assert site.finish(run) == "failed"
+    message = site.failures(run)["S2_check"]
+    assert "there is no other compute, up and enabled, to move them to" in message
+    assert "is corrupt" in message
+    assert "nothing has been changed" in message
+
+    wrong = site.start("rollback_cluster")
+    assert site.finish(wrong) == "failed"
+    assert site.journal() == before
+    assert not Path(site.lab.state_dir, "hosts", "daisy", "var", "lib", "tecs-rollback").exists()
