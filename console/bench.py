@@ -1,4 +1,7 @@
-"""What orchestration adds: scenario A on labs of several sizes, its wall time against its steps' own critical path.
+"""What orchestration adds: scenario A on labs of several sizes, its wall time against the remote work's critical path.
+
+The remote work is what hosts did for the steps, by the run's own record: commands as they ran, jobs from begin to end.
+Connecting, scheduling, starting tasks, watching jobs and the decisions in between are what is left.
 
 ``python -m console.bench --computes 1 10 50``
 """
@@ -6,24 +9,28 @@
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from console.airflow_api import Airflow, Run
 from console.airflow_settings import PROJECT
 from console.errors import ConsoleError
-from console.progress import predicted
+from console.progress import Shape, predicted
 from console.scenarios import DAGS, conf_of
 from console.stack import LabRequest, Stack, free_port
-from console.watch import follow, shape_of
-from include.runbook.cluster import load_cluster
-from include.runbook.step import VmPolicy
+from console.watch import BATCH_DAG, BATCHES_TASK, follow, shape_of
+from include.lab.client import LabClient
+from include.runbook.cluster import Cluster, load_cluster
+from include.runbook.step import KINDS, VmPolicy
 
 NETWORK = "127.77"
 """Loopback addresses of the benchmark's labs, beside those of the demonstration's."""
@@ -31,7 +38,7 @@ NETWORK = "127.77"
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: its computes, and the seconds that it took and that its steps alone take along the critical path."""
+    """One run: its computes, and the seconds that it took and that its remote work took along the critical path."""
 
     computes: int
     wall: float
@@ -58,16 +65,44 @@ def measure(computes: int, pace: float, state: Path, console: Console) -> Measur
             conf = conf_of("A", cluster) | {"vm_policy": policy.value}
             run = airflow.trigger(DAGS["A"], f"bench-{computes}", conf)
             done = follow(airflow, run, shape, console).run
+            events = record(LabClient(state / "stack" / "lab"), cluster)
+            remote = predicted(remote_shape(airflow, done, events), orchestration=0)
     finally:
         stack.down()
     if done.state != "success" or done.start is None or done.end is None:
         raise ConsoleError(f"The run with {computes} computes ended as {done.state}.")
-    return Measured(computes, (done.end - done.start).total_seconds(), predicted(shape, orchestration=0))
+    return Measured(computes, (done.end - done.start).total_seconds(), remote)
+
+
+def record(lab: LabClient, cluster: Cluster) -> list[dict[str, Any]]:
+    """Every event that runs recorded on the lab's Daisy host."""
+    text = lab.run(cluster.daisy.name, f"cat {cluster.daisy.path(cluster.paths.state)}/record/*.jsonl").stdout
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def remote_shape(airflow: Airflow, run: Run, events: Sequence[Mapping[str, Any]]) -> Shape:
+    """The run as it was, each step as long as hosts worked for it; of several hosts side by side, the slowest counts."""
+    tasks = tuple(airflow.tasks(run.dag_id))
+    spent: dict[str, float] = {}
+    for event in events:
+        if event["run_id"] == run.run_id:
+            task_id = KINDS[event["step"]].task_id
+            spent[task_id] = max(spent.get(task_id, 0.0), event["remote"])
+    if all(task.task_id != BATCHES_TASK for task in tasks):
+        return Shape(tasks, spent)
+    batches = airflow.child_runs(BATCH_DAG, run.run_id)
+    return Shape(tasks, spent, BATCHES_TASK, tuple(remote_shape(airflow, batch, events) for batch in batches))
 
 
 def table(results: Sequence[Measured]) -> Table:
     """The measurements as a table: wall time, critical path of the remote work, and their ratio."""
-    shown = Table("Computes", "Wall time (s)", "Critical path (s)", "Ratio", title="Scenario A in at most two batches")
+    shown = Table(
+        "Computes",
+        "Wall time (s)",
+        "Critical path of the remote work (s)",
+        "Ratio",
+        title="Scenario A in at most two batches",
+    )
     for result in results:
         ratio = result.wall / result.critical_path
         shown.add_row(str(result.computes), f"{result.wall:.1f}", f"{result.critical_path:.1f}", f"{ratio:.2f}")

@@ -57,15 +57,7 @@ def airflow_credentials(connection_id: str) -> Credentials:
             f"Airflow has no connection {connection_id}. Add it (Admin, Connections), or set "
             f"AIRFLOW_CONN_{connection_id.upper()}; for the lab, start it with: make up"
         ) from None
-    extra = connection.extra_dejson
-    return Credentials(
-        username=connection.login or "root",
-        key_file=extra.get("key_file"),
-        private_key=extra.get("private_key"),
-        passphrase=extra.get("private_key_passphrase"),
-        password=connection.password,
-        host_key=extra.get("host_key"),
-    )
+    return Credentials.of(connection.login, connection.password, connection.extra_dejson)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from console.errors import ConsoleError
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
-from include.runbook.cluster import Cluster, clusters_directory, load_clusters
+from include.runbook.cluster import Cluster, Inventories, clusters_directory
 from include.runbook.errors import RunbookError
 from include.runbook.request import read_request
 from include.runbook.step import Run
@@ -22,27 +22,17 @@ def conf_of(scenario: str, cluster: Cluster) -> dict[str, Any]:
     return asked | ({"computes": [cluster.computes[0].name]} if scenario == "C" else {})
 
 
-def clusters_beside(state: Path) -> dict[str, Cluster]:
-    """Every known cluster: those of the inventories' directory, and the lab as it runs in this state folder.
-
-    Raises ConsoleError with every problem of every file.
-    """
-    known: dict[str, Cluster] = {}
-    lab = state / "lab" / "clusters"
-    try:
-        for directory in (clusters_directory(), lab):
-            known |= load_clusters(directory)
-    except RunbookError as error:
-        raise ConsoleError(str(error)) from error
-    return known
+def clusters_beside(state: Path) -> Inventories:
+    """Every known cluster: those of the inventories' directory, and the lab as it runs in this state folder."""
+    return Inventories(clusters_directory(), state / "lab" / "clusters")
 
 
 def requested(scenario: str, name: str, clusters: Mapping[str, Cluster]) -> Run:
     """The run that the scenario would be on this cluster. Raises ConsoleError for one that is not possible."""
     if name not in clusters:
         raise ConsoleError(f"There is no inventory of a cluster {name!r}; there is {', '.join(sorted(clusters))}.")
-    conf = conf_of(scenario, clusters[name])
     try:
+        conf = conf_of(scenario, clusters[name])
         return read_request(
             conf, clusters, owner="console", user="console", dag=DAGS[scenario], computes_asked=scenario == "C"
         )

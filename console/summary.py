@@ -59,14 +59,7 @@ def credentials_from(connections: Path) -> CredentialsOf:
         extra = entry.get("extra") or {}
         if isinstance(extra, str):
             extra = json.loads(extra)
-        return Credentials(
-            username=entry["login"],
-            key_file=extra.get("key_file"),
-            private_key=extra.get("private_key"),
-            passphrase=extra.get("private_key_passphrase"),
-            password=entry.get("password"),
-            host_key=extra.get("host_key"),
-        )
+        return Credentials.of(entry["login"], entry.get("password"), extra)
 
     return credentials_of
 

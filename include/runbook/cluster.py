@@ -317,13 +317,13 @@ class Cluster(_Inventory):
 
 
 class Inventories(Mapping[str, Cluster]):
-    """The inventories of a folder by their clusters' names, each read when it is asked for.
+    """The inventories of some folders by their clusters' names, each read when it is asked for; a later folder wins.
 
     So a mistake in one site's file does not keep another site from being rolled back.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._files = {file.stem: file for file in sorted(directory.glob("*.yaml"))}
+    def __init__(self, *directories: Path) -> None:
+        self._files = {file.stem: file for directory in directories for file in sorted(directory.glob("*.yaml"))}
 
     def __getitem__(self, name: str) -> Cluster:
         return load_cluster(self._files[name])
@@ -430,19 +430,6 @@ def clusters_directory() -> Path:
     """Return the directory of the inventories: TECS_CLUSTERS, or include/clusters of this project."""
     chosen = os.environ.get("TECS_CLUSTERS")
     return Path(chosen) if chosen else Path(__file__).resolve().parent.parent / "clusters"
-
-
-def load_clusters(directory: Path) -> dict[str, Cluster]:
-    """Return every cluster of the directory by name; raise InventoryError with the problems of all files."""
-    clusters, problems = {}, []
-    for path in sorted(directory.glob("*.yaml")):
-        try:
-            clusters[path.stem] = load_cluster(path)
-        except InventoryError as refused:
-            problems.append(refused.message)
-    if problems:
-        raise InventoryError("\n".join(problems))
-    return clusters
 
 
 def load_cluster(path: Path) -> Cluster:

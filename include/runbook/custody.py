@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 
 from include.runbook.cluster import Cluster, Host
-from include.runbook.errors import FactUnreadable
+from include.runbook.errors import ConnectionLost, FactUnreadable
 from include.runbook.lock import Holder, read_holder
 from include.runbook.shell import Output, quote
 from include.runbook.step import Run
@@ -76,6 +76,8 @@ ls -1 {d}/reinstalling 2>/dev/null; echo {_MARK}
 
 def read(output: Output, cluster: Cluster) -> Custody:
     """Read what `read_script` printed."""
+    if output.status is None:
+        raise ConnectionLost("reading", cluster.daisy.name, f"cat {folder(cluster)}/lock", "no exit status came back")
     parts = output.stdout.split(_MARK)
     if len(parts) != 4:
         raise FactUnreadable(cluster.daisy.name, f"cat {folder(cluster)}/lock", output.tail or "nothing")

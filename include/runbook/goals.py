@@ -46,7 +46,8 @@ def release_of(cluster: Cluster, host: Host, output: Output) -> str | None:
 
     A probe that fails in any other way than by saying so is unreadable: a broken probe must not look like a clean host.
     """
-    if output.status not in (0, 1) or (output.status == 1 and output.stderr.strip()):
+    complains = output.stderr.strip() and (output.status == 1 or not output.stdout.strip())
+    if output.status not in (0, 1) or complains:
         raise FactUnreadable(host.name, cluster.probes.release, output.tail or f"exit status {output.status}")
     return facts.parse_release(output.stdout, cluster.release_reports, source=f"{host.name}: {cluster.probes.release}")
 
@@ -116,16 +117,17 @@ def not_banned_from(cluster: Cluster, host: Host) -> Goal:
 
 
 def only_peer_banned(cluster: Cluster, host: Host) -> Goal:
-    """The one constraint on the float IP is a ban from the other controller."""
+    """The one constraint on the float IP is a ban from the other controller, by the name that Pacemaker has for it."""
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         here = node_name(host, outputs[1])
+        peers = {node.name for node in cluster_status(host, outputs[2]).nodes} - {here}
         constraints = _ours(cluster, host, outputs[0])
-        met = len(constraints) == 1 and constraints[0].is_ban and constraints[0].node != here
+        met = len(constraints) == 1 and constraints[0].is_ban and {constraints[0].node} == peers
         return Verdict(met, _constraints_found([c.id for c in constraints]))
 
     sentence = f"{cluster.float_ip_resource} is banned from {host.name}'s peer, and by nothing else constrained"
-    return Goal(sentence, (Read(host, CONSTRAINTS), Read(host, THIS_NODE)), judge)
+    return Goal(sentence, (Read(host, CONSTRAINTS), Read(host, THIS_NODE), Read(host, CRM_MON)), judge)
 
 
 def unconstrained(cluster: Cluster, host: Host) -> Goal:
@@ -154,12 +156,14 @@ def all_started(host: Host) -> Goal:
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         status = cluster_status(host, outputs[0])
-        away = [node.name for node in status.nodes if not node.online]
+        away = [node.name for node in status.nodes if node.name not in status.online]
         wanting = [r.id for r in status.resources if r.failed or not r.nodes]
         if away or wanting:
             told = [f"offline: {', '.join(away)}"] if away else []
             told += [f"not started: {', '.join(wanting)}"] if wanting else []
             return Verdict(False, "; ".join(told))
+        if not status.resources:
+            return Verdict(False, "Pacemaker has no resource at all")
         return Verdict(True, f"{len(status.nodes)} nodes online, {len(status.resources)} resources started")
 
     return Goal("every node is online and every resource is started", (Read(host, CRM_MON),), judge)

@@ -65,6 +65,7 @@ def renew_entries(cluster: Cluster, hosts: Sequence[Host]) -> str:
     return f"""\
 umask 077
 mkdir -p "$(dirname {known})" && touch {known} || exit $?
+test -z "$(tail -c 1 {known})" || echo >> {known} # a last line without an end would be joined to a new entry
 {_scan(cluster)}
 # $1 address, $2 port, $3 the name its key is pinned under, then every name to write in known_hosts.
 renew() {{

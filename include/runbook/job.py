@@ -5,12 +5,14 @@ attaches instead of starting. Losing the connection, the worker or the scheduler
 
     script   what runs            pid      process group, its start time and the host's boot id
     out      what it printed      rc       exit status, written last
+    begun    when, s since 1970   ended    when, s since 1970
     stopped  why it was ended     seen     the failure has been reported; the next start begins anew
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +24,9 @@ CHUNK = 65536
 
 START_GRACE = 15
 """Seconds after which a job folder without a process is called lost."""
+
+KILL_GRACE = 5
+"""Seconds that the processes of a job have to end after TERM, before they are killed."""
 
 
 class State(StrEnum):
@@ -93,9 +98,14 @@ cat > "$d/run" <<'{end}'
 cd "$1" || exit 2
 printf '%s %s %s\\n' "$$" "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" \\
   "$(cat /proc/sys/kernel/random/boot_id)" > pid.new && mv pid.new pid
-( sleep {max(1, round(limit))}; echo 'time limit of {max(1, round(limit))} s crossed' > stopped; kill -TERM -$$ ) &
+# A stop that came before there was a pid to end: one of the two sees what the other wrote.
+test ! -e stopped || exit 2
+date +%s.%N > begun
+( sleep {max(1, round(limit))}; echo 'time limit of {max(1, round(limit))} s crossed' > stopped
+  trap '' TERM; kill -TERM -$$; sleep {KILL_GRACE}; kill -KILL -$$ ) &
 sh ./script
 rc=$?
+date +%s.%N > ended
 printf '%s\\n' "$rc" > rc.new && mv rc.new rc
 trap '' TERM
 kill -TERM -$$
@@ -106,7 +116,8 @@ echo started
 
 
 def look(folder: str, offset: int) -> str:
-    """Return the script that prints the job's state, then a line `--`, then its output from byte `offset` on."""
+    """Return the script that prints the job's state, then a line `--` with the number of bytes that follow, then so many
+    bytes of its output from byte `offset` on."""
     return f"""\
 d={quote(folder)}
 seen=no; test -e "$d/seen" && seen=yes
@@ -125,19 +136,40 @@ elif test -s "$d/pid"; then
   else echo "lost $seen"; fi
 elif test $(( $(date +%s) - $(stat -c %Y "$d") )) -lt {START_GRACE}; then echo "running $seen"
 else echo "lost $seen"; fi
-echo --
-test ! -e "$d/out" || tail -c +{offset + 1} "$d/out" | head -c {CHUNK}
+n=0; test ! -e "$d/out" || n=$(( $(wc -c < "$d/out") - {offset} ))
+test $n -le {CHUNK} || n={CHUNK}
+echo "-- $n"
+test $n -le 0 || tail -c +{offset + 1} "$d/out" | head -c $n
 """
 
 
 def read_look(output: Output, offset: int) -> Look:
-    """Read what `look` printed; `offset` is the one it was asked with."""
-    head, separator, text = output.stdout.partition("\n--\n")
+    """Read what `look` printed; `offset` is the one it was asked with.
+
+    The host counts the bytes: decoded text does not tell how many there were, since output need not be UTF-8.
+    """
+    head, _, rest = output.stdout.partition("\n-- ")
+    count, _, text = rest.partition("\n")
     words = head.split(maxsplit=2)
-    if not separator or len(words) < 2 or words[0] not in {s.value for s in State}:
+    whole = output.status is not None and re.fullmatch("-?[0-9]+", count)
+    if not whole or len(words) < 2 or words[0] not in {s.value for s in State}:
         raise FactUnreadable("the job's host", "look at a job", output.tail or "nothing")
     detail = words[2] if len(words) > 2 else ""
-    return Look(State(words[0]), detail, words[1] == "yes", text, offset + len(text.encode("utf-8", "surrogateescape")))
+    return Look(State(words[0]), detail, words[1] == "yes", text, offset + max(0, int(count)))
+
+
+def times(folder: str) -> str:
+    """Return the script that prints when the job began and ended."""
+    return f"cat {quote(folder)}/begun {quote(folder)}/ended"
+
+
+def read_times(output: Output) -> float:
+    """Return for how many seconds an ended job ran, from what `times` printed."""
+    try:
+        begun, ended = map(float, output.stdout.split())
+    except ValueError:
+        raise FactUnreadable("the job's host", "cat begun ended", output.tail or "nothing") from None
+    return ended - begun
 
 
 def stop(folder: str, reason: str) -> str:
@@ -150,7 +182,7 @@ printf '%s\\n' {quote(reason)} > "$d/stopped"
 read -r pid since boot < "$d/pid" || exit 0
 test "$since" = "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f20)" || exit 0
 kill -TERM -"$pid" 2>/dev/null
-n=0; while kill -0 -"$pid" 2>/dev/null && test $n -lt 25; do sleep 0.2; n=$((n + 1)); done
+n=0; while kill -0 -"$pid" 2>/dev/null && test $n -lt {5 * KILL_GRACE}; do sleep 0.2; n=$((n + 1)); done
 kill -KILL -"$pid" 2>/dev/null
 exit 0
 """

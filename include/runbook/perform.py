@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from include.runbook import job
@@ -53,10 +53,11 @@ def judge(goal: Goal, hosts: Hosts) -> Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: whether anything was done, and what was found true at the end."""
+    """How a step ended: whether anything was done, what was found true at the end, and how long its job ran (s)."""
 
     acted: bool
     found: str
+    job_seconds: float = 0.0
 
 
 def already_true(step: Step, hosts: Hosts, say: Say) -> Outcome | None:
@@ -127,7 +128,10 @@ def folder_of(step: Step, run: Run) -> str:
 
 def look(step: Step, hosts: Hosts, run: Run, offset: int = 0) -> job.Look:
     """Look at the step's detached job."""
-    return job.read_look(hosts.run(step.host, job.look(folder_of(step, run), offset), READ_LIMIT), offset)
+    output = hosts.run(step.host, job.look(folder_of(step, run), offset), READ_LIMIT)
+    if output.status is None:
+        raise ConnectionLost(step.label, step.host.name, "a look at its job", "no exit status came back")
+    return job.read_look(output, offset)
 
 
 def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
@@ -159,7 +163,8 @@ def finish(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
     tail = _tail_of_job(step, hosts, folder)
     if ended.state is job.State.NONE:
         raise JobLost(step.label, step.host.name, folder, "", step.advice or _RESUME)
-    hosts.run(step.host, job.mark_seen(folder), READ_LIMIT)
+    if hosts.run(step.host, job.mark_seen(folder), READ_LIMIT).status is None:
+        raise ConnectionLost(step.label, step.host.name, "noting that its job was reported", "no exit status came back")
     if ended.state is job.State.STOPPED and PASSWORD_PROMPT in ended.detail:
         raise PasswordPrompt(step.label, step.host.name, tail)
     if ended.state is job.State.STOPPED and "time limit" in ended.detail:
@@ -172,7 +177,8 @@ def finish(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
         raise CommandFailed(
             step.label, step.host.name, f"{folder}/script ({ended.reason})", status, tail, step.advice or _RESUME
         )
-    return prove(step, hosts, run, say)
+    ran = job.read_times(hosts.run(step.host, job.times(folder), READ_LIMIT))
+    return replace(prove(step, hosts, run, say), job_seconds=ran)
 
 
 def in_short(script: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 
@@ -40,6 +41,18 @@ class Credentials:
     passphrase: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     host_key: str | None = None
+
+    @classmethod
+    def of(cls, login: str | None, password: str | None, extra: Mapping[str, Any]) -> Credentials:
+        """Return what the fields of an Airflow SSH connection say; `extra` has the names of Airflow's SSHHook."""
+        return cls(
+            username=login or "root",
+            key_file=extra.get("key_file"),
+            private_key=extra.get("private_key"),
+            passphrase=extra.get("private_key_passphrase"),
+            password=password,
+            host_key=extra.get("host_key"),
+        )
 
 
 CredentialsOf = Callable[[str], Credentials]

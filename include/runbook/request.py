@@ -29,7 +29,7 @@ def read_request(
         )
         raise RequestRefused(_told(problems))
     target = conf.get("target_release") or cluster.target_release
-    if target not in cluster.releases:
+    if not isinstance(target, str) or target not in cluster.releases:
         known = ", ".join(cluster.releases)
         problems.append(f"target_release: {target!r} is not a release of {cluster.name}; expected one of {known}")
     policy = _policy(conf, problems)

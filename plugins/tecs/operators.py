@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.runbook import custody, job
+from include.runbook import job
 from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform
 from include.runbook.plan import hosts_of, step_text
 from include.runbook.step import Run, Step, kind
 from tecs.failures import reported
+from tecs.recording import Recorded
 from tecs.requests import require_living_parent, run_of
 from tecs.ssh import SshHosts
 from tecs.triggers import JobTrigger
@@ -70,10 +68,12 @@ class RunbookStep(SSHOperator):
             step = self.made(run)
             with SshHosts(run.cluster, self.log) as hosts:
                 self._may_act(context, step, run, hosts)
-                with self._timed(step, run, hosts) as note:
-                    outcome = perform(step, hosts, run, self.log.info)
-                    note(outcome)
-        skip_if_true(outcome)
+                with self._recorded(context, step, run, hosts) as recorded:
+                    recorded.outcome = perform(step, hosts, run, self.log.info)
+        skip_if_true(recorded.outcome)
+
+    def on_kill(self) -> None:
+        """Leave the command that runs on the host to its end: it is short, and the next try reads what it made true."""
 
     def _may_act(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> None:
         require_living_parent(context)
@@ -83,51 +83,16 @@ class RunbookStep(SSHOperator):
                 advice = "start the scenario anew: it takes the lock first"
                 raise LockHeld(run.cluster.name, str(holder or "nobody"), holder.since if holder else "now", advice)
 
-    @contextmanager
-    def _timed(self, step: Step, run: Run, hosts: SshHosts, begun: float | None = None) -> Iterator[Any]:
-        """Warn when the SLA is crossed, and note in the run's record how the step ended."""
-        begun = begun or time.time()
-        sla = step.kind.timing.sla(run.cluster.pace, run.cluster.tolerance)
-        timer = threading.Timer(max(0.0, begun + sla - time.time()), self._late, (step, sla))
-        timer.daemon = True
-        timer.start()
-        event: dict[str, object] = {"outcome": "failed"}
-
-        def note(outcome: Outcome) -> None:
-            event.update(outcome="done" if outcome.acted else "already true", found=outcome.found)
-
-        try:
-            yield note
-        except RunbookError as error:
-            event["found"] = str(error)
-            raise
-        finally:
-            timer.cancel()
-            took = time.time() - begun
-            event.update(
-                time=datetime.now(UTC).isoformat(timespec="seconds"),
-                id=step.kind.id,
-                step=step.kind.name,
-                host=step.subject or step.host.name,
-                seconds=round(took, 2),
-                sla=round(sla, 2),
-                late=took > sla,
-            )
-            self._record(run, hosts, event)
-
-    def _late(self, step: Step, sla: float) -> None:
-        self.log.warning("SLA crossed: %s takes longer than %.1f s and goes on", step.label, sla)
-
-    def _record(self, run: Run, hosts: SshHosts, event: dict[str, object]) -> None:
-        try:
-            hosts.run(run.cluster.daisy, custody.record_script(run, event), READ_LIMIT)
-        except RunbookError as error:
-            # The record tells what happened; it must not turn a step that succeeded into one that failed.
-            self.log.warning("the run's record could not be written: %s", error)
+    def _recorded(
+        self, context: Context, step: Step, run: Run, hosts: SshHosts, begun: float | None = None
+    ) -> Recorded:
+        return Recorded(step, run, context["dag_run"].run_id, hosts, self.log, begun=begun)
 
 
 class DetachedStep(RunbookStep):
     """A step whose action is a job of its own on the host: started once, watched by the triggerer, proven at the end."""
+
+    _starting: tuple[Step, Run] | None = None
 
     def execute(self, context: Context) -> None:
         """Start the job or attach to it, then wait without holding a worker."""
@@ -136,17 +101,11 @@ class DetachedStep(RunbookStep):
             step = self.made(run)
             with SshHosts(run.cluster, self.log) as hosts:
                 self._may_act(context, step, run, hosts)
-                try:
-                    outcome = begin(step, hosts, run, self.log.info)
-                except RunbookError as error:
-                    with self._timed(step, run, hosts):
-                        raise error
-                if outcome is not None:
-                    with self._timed(step, run, hosts) as note:
-                        note(outcome)
-                    skip_if_true(outcome)
-                    return
+                outcome = self._begun(context, step, run, hosts)
                 trigger = self._trigger(step, run, hosts)
+        if outcome is not None:
+            skip_if_true(outcome)
+            return
         self.defer(trigger=trigger, method_name="resume")
 
     def resume(self, context: Context, event: dict[str, Any]) -> None:
@@ -156,12 +115,32 @@ class DetachedStep(RunbookStep):
             step = self.made(run)
             if event.get("unreachable"):
                 raise HostUnreachable(step.host.name, event["unreachable"])
-            with SshHosts(run.cluster, self.log) as hosts, self._timed(step, run, hosts, event["begun"]) as note:
+            with (
+                SshHosts(run.cluster, self.log) as hosts,
+                self._recorded(context, step, run, hosts, event["begun"]) as recorded,
+            ):
                 require_living_parent(context)
-                note(finish(step, hosts, run, self.log.info))
+                recorded.outcome = finish(step, hosts, run, self.log.info)
 
     def on_kill(self) -> None:
-        """Nothing to end here: the job belongs to the trigger by the time it runs, and the trigger cancels it."""
+        """End the job if the task is killed before the trigger has taken it over; from then on the trigger does."""
+        if self._starting is not None:
+            step, run = self._starting
+            with SshHosts(run.cluster, self.log) as hosts:
+                stop_jobs([step], run, hosts, "cancelled in Airflow")
+
+    def _begun(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> Outcome | None:
+        """Start the job or attach to it; only what ends here is recorded here."""
+        self._starting = step, run
+        try:
+            outcome = begin(step, hosts, run, self.log.info)
+        except RunbookError:
+            with self._recorded(context, step, run, hosts):
+                raise
+        if outcome is not None:
+            with self._recorded(context, step, run, hosts) as recorded:
+                recorded.outcome = outcome
+        return outcome
 
     def _trigger(self, step: Step, run: Run, hosts: SshHosts) -> JobTrigger:
         timing = step.kind.timing

@@ -22,15 +22,7 @@ from include.runbook.shell import Output
 
 def credentials(connection: Connection) -> Credentials:
     """Return what an Airflow SSH connection says about logging in."""
-    extra = connection.extra_dejson
-    return Credentials(
-        username=connection.login or "root",
-        key_file=extra.get("key_file"),
-        private_key=extra.get("private_key"),
-        passphrase=extra.get("private_key_passphrase"),
-        password=connection.password,
-        host_key=extra.get("host_key"),
-    )
+    return Credentials.of(connection.login, connection.password, connection.extra_dejson)
 
 
 def credentials_of(connection_id: str) -> Credentials:
@@ -47,11 +39,12 @@ class SshHosts:
     """Runs scripts on the cluster's hosts: one verified session for each host, opened when first needed.
 
     The nodes' host keys come from the Daisy host, so that a key that changes with a reinstallation is right everywhere at
-    once; the Daisy host's own key comes from its connection.
+    once; the Daisy host's own key comes from its connection. `spent` is how long hosts have worked for it, in seconds.
     """
 
     def __init__(self, cluster: Cluster, log: logging.Logger, ssh_conn_id: str | None = None) -> None:
         self.cluster, self.log, self.ssh_conn_id = cluster, log, ssh_conn_id
+        self.spent = 0.0
         self._clients: dict[str, paramiko.SSHClient] = {}
         self._custody: Custody | None = None
 
@@ -84,11 +77,14 @@ class SshHosts:
     def run(self, host: Host, script: str, timeout: float) -> Output:
         """Run `script` by the host's shell; see `include.runbook.perform.Hosts`."""
         client = self._client(host)
+        begun = time.monotonic()
         try:
             return _exec(client, host, script, timeout)
         except (paramiko.SSHException, EOFError, OSError) as error:
             self._clients.pop(host.name, client).close()
             raise ConnectionLost("ssh", host.name, in_short(script), str(error) or type(error).__name__) from None
+        finally:
+            self.spent += time.monotonic() - begun
 
     def _client(self, host: Host) -> paramiko.SSHClient:
         if host.name not in self._clients:

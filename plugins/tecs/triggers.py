@@ -51,20 +51,24 @@ class JobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield once, when the job is over or its host has been out of reach for too long."""
-        offset, lost_since, warned = 0, None, False
+        offset, lost_since, warned, unended = 0, None, False, ""
         while True:
             try:
                 async with await self._connect() as connection:
-                    lost_since = None
                     pause = QUICKEST
                     while True:
                         seen = job.read_look(await run(connection, self._host, job.look(self.folder, offset)), offset)
+                        lost_since = None
                         self._show(seen.output)
                         offset = seen.offset
                         if seen.ended and not seen.output:
                             yield TriggerEvent({"begun": self.begun})
                             return
-                        await self._intervene(connection, seen)
+                        # A prompt may come in two looks: what is new is read together with the line that it ends.
+                        unended += seen.output
+                        if PASSWORD_PROMPT in unended.lower() and not seen.ended:
+                            await self._refuse_password(connection)
+                        unended = unended.rpartition("\n")[2][-400:]
                         warned = warned or self._warn_when_late()
                         await asyncio.sleep(pause)
                         pause = min(SLOWEST, pause * 1.5)
@@ -91,13 +95,11 @@ class JobTrigger(BaseTrigger):
             raise HostUnreachable(self._host.name, "no host key is pinned for it")
         return await connect(self._host, found, self.host_key or found.host_key)
 
-    async def _intervene(self, connection: asyncssh.SSHClientConnection, seen: job.Look) -> None:
+    async def _refuse_password(self, connection: asyncssh.SSHClientConnection) -> None:
         """End a job that waits for a password nobody will type."""
-        if PASSWORD_PROMPT in seen.output.lower() and not seen.ended:
-            self.log.error("%s asks for a password: the job is ended", self.label)
-            await run(
-                connection, self._host, job.stop(self.folder, f"it asked for a {PASSWORD_PROMPT} nobody will type one")
-            )
+        self.log.error("%s asks for a password: the job is ended", self.label)
+        reason = f"it asked for a {PASSWORD_PROMPT} nobody will type one"
+        await run(connection, self._host, job.stop(self.folder, reason))
 
     async def _stop(self, reason: str) -> None:
         async with await self._connect() as connection:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from include.runbook.cluster import load_clusters
+from include.runbook.cluster import Inventories
 from include.runbook.plan import plan_text
 from include.runbook.request import read_request
 
@@ -25,7 +25,7 @@ def test_the_plan_of_the_example_site_is_as_agreed(scenario: str, bag: object) -
 
     dag = bag.dags[scenario]  # type: ignore[attr-defined]
     conf = {"cluster": "example"} | ({"computes": ["host-10-43-203-106"]} if scenario == "rollback_compute" else {})
-    clusters = load_clusters(PROJECT / "include/clusters")
+    clusters = Inventories(PROJECT / "include/clusters")
     by_computes = scenario == "rollback_compute"
     run = read_request(conf, clusters, owner="dag/run", user="operator", dag=scenario, computes_asked=by_computes)
     text = plan_text(plan_of(dag, run), commands=scenario != "rollback_controller")

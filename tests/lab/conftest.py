@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,9 +96,16 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LabClient]]:
+def folder() -> Iterator[Path]:
+    """A folder that stays as it is while this session runs: pytest's own are closed and pruned by other sessions."""
+    with tempfile.TemporaryDirectory(prefix="tecs-tests-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def fleet(folder: Path) -> Iterator[dict[str, LabClient]]:
     """Every lab, running; their inventories and connections lie together, where Airflow reads them."""
-    folder = tmp_path_factory.mktemp("fleet")
     (folder / "clusters").mkdir()
     labs: dict[str, LabClient] = {}
     connections: dict[str, Any] = {}
@@ -119,10 +127,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LabCli
 
 
 @pytest.fixture(scope="session")
-def stack(fleet: dict[str, LabClient], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(fleet: dict[str, LabClient], folder: Path) -> Iterator[Stack]:
     """Airflow, running, for all tests of this session."""
-    labs = next(iter(fleet.values())).state_dir.parents[1]
-    stack = Stack(tmp_path_factory.mktemp("stack"), labs=labs)
+    stack = Stack(folder / "stack", labs=folder)
     try:
         stack.up()
         yield stack

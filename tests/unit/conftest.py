@@ -13,6 +13,8 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.shell import Output
 from include.runbook.step import Run
 
+from .site import Site
+
 EXAMPLE = Path(__file__).parents[2] / "include/clusters/example.yaml"
 
 
@@ -55,3 +57,9 @@ def run(cluster: Cluster) -> Run:
     return Run(
         cluster, cluster.target_release, cluster.computes[:1], owner="rollback_compute/run-1", dag="rollback_compute"
     )
+
+
+@pytest.fixture
+def site(cluster: Cluster, tmp_path: Path) -> Site:
+    """The example site with release 101 on every node and nothing else yet."""
+    return Site(cluster, tmp_path)

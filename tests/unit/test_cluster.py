@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from include.runbook import errors
-from include.runbook.cluster import Cluster, clusters_directory, load_cluster, load_clusters
+from include.runbook.cluster import Cluster, Inventories, clusters_directory, load_cluster
 from include.runbook.errors import InventoryError, RequestRefused
 
 LAB = """\
@@ -317,13 +317,14 @@ def test_conflicts_are_refused_however_a_cluster_is_built(cluster: Cluster) -> N
         Cluster.model_validate(raw)
 
 
-def test_the_problems_of_every_file_of_a_directory_are_told(tmp_path: Path) -> None:
+def test_a_mistake_in_one_file_does_not_keep_another_cluster_from_being_used(tmp_path: Path) -> None:
     _written(tmp_path, LAB)
     _written(tmp_path, LAB, "north.yaml")
-    _written(tmp_path, LAB, "south.yaml")
-    with pytest.raises(InventoryError) as refused:
-        load_clusters(tmp_path)
-    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == ["north.yaml", "south.yaml"]
+    known = Inventories(tmp_path)
+    assert list(known) == ["lab", "north"]
+    assert known["lab"].name == "lab"
+    with pytest.raises(InventoryError, match=r"north\.yaml"):
+        known["north"]
 
 
 def test_the_example_is_a_valid_inventory(monkeypatch: pytest.MonkeyPatch) -> None:

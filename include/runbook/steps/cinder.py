@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.runbook.cluster import Host
-from include.runbook.custody import folder, ssh_to
+from include.runbook.custody import folder, reinstalling_path, ssh_to
 from include.runbook.goals import command_succeeds, returned
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, any_of, kind, step
@@ -29,11 +29,16 @@ def save_cinder_settings(run: Run, daisy: Host) -> Step:
     source = f"{_script_dir(run)}/base/cinder.json"
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        here, on_b = (o.stdout.split()[:1] for o in outputs)
-        met = bool(here) and (not on_b or here == on_b)
-        return Verdict(met, f"{saved} is {'the present one' if met else 'missing or another than on ' + b.name}")
+        here, on_b = (o.stdout.split()[:1] for o in outputs[:2])
+        # Once the reinstallation has begun, what lies on B is the installer's.
+        met = bool(here) and (not on_b or here == on_b or outputs[2].ok)
+        return Verdict(met, f"{saved} is {'the one to restore' if met else 'missing or another than on ' + b.name}")
 
-    reads = (Read(daisy, f"sha256sum {quote(saved)}"), Read(b, f"sha256sum {quote(source)}"))
+    reads = (
+        Read(daisy, f"sha256sum {quote(saved)}"),
+        Read(b, f"sha256sum {quote(source)}"),
+        Read(daisy, f"test -e {quote(reinstalling_path(run.cluster, b))}"),
+    )
     equal = Goal(f"base/cinder.json of {b.name} is saved", reads, judge)
     return Step(
         kind("save_cinder_settings"),

@@ -52,19 +52,28 @@ def _nodes_online(host: Host) -> Goal:
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         status, here = cluster_status(host, outputs[0]), node_name(host, outputs[1])
-        fit = [n.name for n in status.nodes if n.online and not n.standby and not n.maintenance]
+        fit = [n.name for n in status.nodes if n.name in status.online and not n.standby and not n.maintenance]
         return Verdict(here in fit, f"fit to run resources: {', '.join(fit) or 'no node'}")
 
     return Goal(f"{host.name} can run resources", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge)
 
 
-def _waiting_for_float_ip(cluster: Cluster) -> str:
-    """Wait, for at most 30 s, until the float IP runs on the node that `$to` names; the proof follows anyway."""
+def _float_ip_arrives(cluster: Cluster) -> str:
+    """Return the shell function that waits, for at most 60 looks, until the float IP runs on the node that $1 names.
+
+    Words are compared whole: one node's name may begin another's.
+    """
     return f"""\
-n=0
-until crm_mon -1 | grep {quote(cluster.float_ip_resource)} | grep -q "Started $to" || test $n -ge 60; do
-  sleep 0.5; n=$((n + 1))
-done"""
+arrives() {{
+  n=0
+  until crm_mon -1 | awk -v ip={quote(cluster.float_ip_resource)} -v to="$1" '
+    {{ at = 0; for (i = 1; i < NF; i++) {{ if ($i == ip) at = 1; if (at && $i == "Started" && $(i + 1) == to) found = 1 }} }}
+    END {{ exit !found }}'
+  do
+    test $n -lt 60 || return 1
+    sleep 0.5; n=$((n + 1))
+  done
+}}"""
 
 
 @step("A1", "Clear the ban that keeps the float IP off A", over=Over.A)
@@ -92,9 +101,10 @@ def move_float_ip_to_a(run: Run, a: Host) -> Step:
         goal=float_ip_on(run.cluster, a),
         requires=(_nodes_online(a), returned(run, a), managed(a)),
         action=f"""\
+{_float_ip_arrives(run.cluster)}
 to=$(crm_node -n) || exit $?
 pcs resource move {resource} "$to" || exit $?
-{_waiting_for_float_ip(run.cluster)}
+arrives "$to" || echo "{resource} has not reached $to yet"
 {DROP_PREFERENCE.format(resource=resource)}""",
         waits=True,
         advice=f"A did not take over. It is safe to stop here: nothing but the ban was changed. Look at `crm_mon -1` on A "
@@ -173,7 +183,7 @@ def _b_online(cluster: Cluster) -> Goal:
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         status = cluster_status(a, outputs[0])
-        online = [n.name for n in status.nodes if n.online]
+        online = status.online
         return Verdict(
             len(online) == 2 == len(status.nodes), f"online: {', '.join(online)} of {len(status.nodes)} nodes"
         )
@@ -288,10 +298,11 @@ def switch_over_and_back(run: Run, daisy: Host) -> Step:
     a, resource = cluster.controllers.a, cluster.float_ip_resource
     trip = f"""\
 {NAMES}
+{_float_ip_arrives(cluster)}
 for to in "$b" "$a"; do
   pcs resource move {resource} "$to" || exit $?
-  {_waiting_for_float_ip(cluster)}
-  crm_mon -1 | grep {quote(resource)} | grep "Started $to" || {{ echo "{resource} did not reach $to" >&2; exit 1; }}
+  arrives "$to" || {{ echo "{resource} did not reach $to" >&2; exit 1; }}
+  echo "{resource} is on $to"
   {DROP_PREFERENCE.format(resource=resource)}
 done"""
     return Step(

@@ -6,8 +6,15 @@ import json
 from collections.abc import Sequence
 
 from include.runbook.cluster import Compute, Host
-from include.runbook.custody import folder, ssh_to
-from include.runbook.goals import command_succeeds, compute_services, returned, services_in
+from include.runbook.custody import folder, reinstalling_path, ssh_to
+from include.runbook.goals import (
+    command_succeeds,
+    compute_services,
+    release_of,
+    release_probe,
+    returned,
+    services_in,
+)
 from include.runbook.remote_python import conf_edit
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
@@ -53,6 +60,27 @@ def _equal(sentence: str, run: Run, compute: Host, there: str) -> Goal:
     return Goal(sentence, reads, judge)
 
 
+def _past_saving(run: Run, compute: Host) -> Goal:
+    """The compute's own settings are on it no more: nothing of it may take the place of what was saved before.
+
+    Either it is taken down, or its reinstallation has begun, and the nova.conf that lies there is the installer's.
+    """
+    cluster, saved, conf = run.cluster, _saved(run, compute), _conf(run, compute)
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        taken_down = release_of(cluster, compute, outputs[0]) is None and not outputs[1].ok
+        if taken_down:
+            return Verdict(True, f"{compute.name} has neither a release nor a nova.conf to save")
+        return Verdict(outputs[2].ok, f"{compute.name} is {'' if outputs[2].ok else 'not '}being reinstalled")
+
+    reads = (
+        release_probe(cluster, compute),
+        Read(compute, f"test -e {quote(conf)}"),
+        Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))} && test -s {quote(saved)}"),
+    )
+    return Goal(f"{compute.name} is past saving, and what was saved before stays", reads, judge)
+
+
 @step("A4.1", "Save nova.conf of each compute as nova_old.conf", over=Over.COMPUTES)
 def save_nova_conf(run: Run, compute: Host) -> Step:
     """What the bad release's nova.conf holds of local settings is safe on the Daisy host, where no reinstallation reaches."""
@@ -62,7 +90,7 @@ def save_nova_conf(run: Run, compute: Host) -> Step:
         kind("save_nova_conf"),
         run.cluster.daisy,
         subject=compute.name,
-        goal=any_of(returned(run, compute), equal),
+        goal=any_of(returned(run, compute), equal, _past_saving(run, compute)),
         proof=equal,
         requires=(command_succeeds("nova.conf is there", compute, f"test -s {quote(_conf(run, compute))}"),),
         action=f"""\
@@ -79,7 +107,7 @@ def bring_back_nova_old_conf(run: Run, compute: Host) -> Step:
     saved, old = _saved(run, compute), _old(run, compute)
     daisy = run.cluster.daisy
     put = (
-        f"umask 077; cat > {quote(old)}.new && chmod --reference={quote(_conf(run, compute))} {quote(old)}.new; "
+        f"umask 077; cat > {quote(old)}.new && chmod --reference={quote(_conf(run, compute))} {quote(old)}.new && "
         f"chown --reference={quote(_conf(run, compute))} {quote(old)}.new && mv {quote(old)}.new {quote(old)}"
     )
     nothing_saved = command_succeeds(
@@ -132,11 +160,12 @@ fi""",
 
 @step("A4.8", "Restart the compute's services", over=Over.COMPUTES)
 def restart_compute_services(run: Run, compute: Host) -> Step:
-    """The services run with the nova.conf that lies there now."""
+    """The services run with the nova.conf that lies there now, on the installation that is there now."""
     conf = quote(_conf(run, compute))
     noted = quote(compute.path(f"{run.cluster.paths.state}/restarted-with"))
+    now = f'"$(sha256sum < {conf}) $({run.cluster.probes.installed_at})"'
     with_this = (
-        f'test "$(cat {noted} 2>/dev/null)" = "$(sha256sum < {conf})" || '
+        f'test "$(cat {noted} 2>/dev/null)" = {now} || '
         f"{{ echo 'not restarted since nova.conf was changed'; exit 1; }}\n{ALL_ACTIVE}"
     )
     return Step(
@@ -147,10 +176,11 @@ def restart_compute_services(run: Run, compute: Host) -> Step:
         ),
         requires=(returned(run, compute),),
         action=f"""\
-sum=$(sha256sum < {conf}) || exit $?
+test -s {conf} || {{ echo {conf} is missing >&2; exit 2; }}
+now={now}
 openstack-service restart || exit $?
 systemctl restart openstack-nova-storage || exit $?
-mkdir -p "$(dirname {noted})" && printf '%s\\n' "$sum" > {noted}""",
+mkdir -p "$(dirname {noted})" && printf '%s\\n' "$now" > {noted}""",
         waits=True,
         advice=f"Read `journalctl -u openstack-nova-compute` on {compute.name}; mend nova.conf, then clear this task.",
     )

@@ -27,7 +27,9 @@ def pin_host_keys(run: Run, daisy: Host) -> Step:
     cluster = run.cluster
     pins = quote(pins_path(cluster))
     known = [node for node in cluster.nodes if node.host_key]
-    tests = [f"grep -qF {quote(known_hosts_name(node) + ' ')} {pins}" for node in known]
+    tests = [
+        f"awk -v n={quote(known_hosts_name(node))} '$1 == n {{ f = 1 }} END {{ exit !f }}' {pins}" for node in known
+    ]
     goal = command_succeeds("every node's host key is pinned", daisy, " &&\n".join(tests) or "true")
     adds = [
         f"{test} 2>/dev/null || printf '%s\\n' {quote(f'{known_hosts_name(node)} {node.host_key}')} >> {pins}"

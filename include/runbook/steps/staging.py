@@ -34,8 +34,8 @@ def stage_bin_on_daisy(run: Run, daisy: Host) -> Step:
         requires=(_whole(run, daisy, source),),
         action=f"""\
 mkdir -p "$(dirname {quote(staged)})" || exit $?
-rm -f "$(dirname {quote(staged)})"/ZXTECS*.bin
-cp -p {quote(source)} {quote(staged)}.new && chmod 755 {quote(staged)}.new && mv {quote(staged)}.new {quote(staged)}""",
+cp -p {quote(source)} {quote(staged)}.new && chmod 755 {quote(staged)}.new || exit $?
+rm -f "$(dirname {quote(staged)})"/ZXTECS*.bin && mv {quote(staged)}.new {quote(staged)}""",
         advice=f"Put the installer of release {run.target} whole at {source} on {daisy.name}, or correct its path or SHA-256 "
         "in the inventory.",
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from include.runbook.cluster import Host
+from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import ssh_to
-from include.runbook.goals import no_vms_on, returned, servers_in, servers_on
+from include.runbook.goals import compute_services, no_vms_on, returned, servers_in, servers_on, services_in
 from include.runbook.remote_python import FIND_PYTHON
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, VmPolicy, any_of, kind, step
+from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, VmPolicy, all_of, any_of, kind, step
 from include.runbook.steps.ha import note_proven, proven_for_this_installation
 
 _IDS = """\
@@ -25,7 +25,7 @@ def drain_compute(run: Run, compute: Host) -> Step:
     """No VM is left on the compute, or someone has accepted the outage of those that stay. Nothing new is scheduled to it."""
     cluster = run.cluster
     a = cluster.controllers.a
-    empty = no_vms_on(cluster, compute)
+    empty = all_of(no_vms_on(cluster, compute), _gets_no_vms(cluster, compute))
     return Step(
         kind("drain_compute"),
         a,
@@ -38,18 +38,28 @@ def drain_compute(run: Run, compute: Host) -> Step:
     )
 
 
+def _gets_no_vms(cluster: Cluster, compute: Host) -> Goal:
+    """The scheduler places nothing on the compute, whoever has disabled it."""
+    a, listing = cluster.controllers.a, compute_services(cluster)
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        enabled = any(s.enabled for s in services_in(a, listing, outputs[0]) if s.host == compute.name)
+        return Verdict(not enabled, f"{compute.name} is {'enabled' if enabled else 'not used by the scheduler'}")
+
+    return Goal(f"nothing new is scheduled to {compute.name}", (Read(a, listing),), judge)
+
+
 def _drain(run: Run, a: Host, compute: Host) -> str:
     """Disable scheduling to the compute and move every VM, a few at a time; each that stays is named."""
     disable = f"openstack compute service set --disable --disable-reason {quote(run.marker)} {quote(compute.name)} nova-compute"
-    enabled = (
-        f"openstack compute service list --service nova-compute --host {quote(compute.name)} -f json | "
-        """"$python" -c 'import json, sys; print(json.load(sys.stdin)[0]["Status"])'"""
-    )
+    listed = f"openstack compute service list --service nova-compute --host {quote(compute.name)} -f json"
+    status = """"$python" -c 'import json, sys; print("".join(row["Status"] for row in json.load(sys.stdin)))'"""
     head = f"""\
 {FIND_PYTHON}
 . {quote(a.path(run.cluster.paths.openrc))} || exit $?
 # Disabled by someone else before: left as it is, and not enabled afterwards either.
-if test "$({enabled})" = enabled; then {disable} || exit $?; fi"""
+listed=$({listed}) && status=$(printf '%s' "$listed" | {status}) || exit $?
+if test "$status" = enabled; then {disable} || exit $?; fi"""
     if run.vm_policy is VmPolicy.NODE_FAULTY:
         return head + "\necho 'the compute is faulty: no VM is moved'"
     move = "openstack server migrate --live-migration --os-compute-api-version 2.30 --wait"

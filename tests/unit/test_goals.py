@@ -1,0 +1,243 @@
+"""Judgements of live state: pure, from what programs printed to whether a goal holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from include.runbook import goals
+from include.runbook.cluster import Cluster
+from include.runbook.errors import FactUnreadable
+from include.runbook.shell import Output
+from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of
+
+from .site import A, B, ban, preference, resource_xml, status_xml
+
+DATA = Path(__file__).with_name("data")
+
+
+def said(text: str, status: int | None = 0, stderr: str = "") -> Output:
+    return Output(status, text, stderr)
+
+
+def constraints(*each: str) -> Output:
+    return said(f"<constraints>{''.join(each)}</constraints>")
+
+
+def judged(goal: Goal, *outputs: Output) -> Verdict:
+    return goal.judge(outputs)
+
+
+# ---- releases --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("output", "release"),
+    [
+        (said("100"), "100"),
+        (said("101\n"), "101"),
+        (said("package openstack-nova-common is not installed\n", 1), None),
+        (said("", 1), None),
+    ],
+)
+def test_a_probe_tells_the_release_or_that_there_is_none(cluster: Cluster, output: Output, release: str | None) -> None:
+    assert goals.release_of(cluster, cluster.computes[0], output) == release
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        said("", 127, "sh: rpm: not found"),
+        said("", 126, "sh: rpm: Permission denied"),
+        said("", 1, "error: cannot open Packages database in /var/lib/rpm"),
+        said("package openstack-nova-common is not installed", 1, "error: db5 error(-30969)"),
+        said("", 0, "sh: rpm: not found"),
+        said("", None),
+        said("102"),
+        said("(none)"),
+    ],
+    ids=["no rpm", "not executable", "no database", "broken database", "broken pipe", "cut off", "unknown", "garbage"],
+)
+def test_a_broken_probe_is_unreadable_and_never_a_clean_host(cluster: Cluster, output: Output) -> None:
+    with pytest.raises(FactUnreadable, match=cluster.computes[0].name):
+        goals.not_installed(cluster, cluster.computes[0]).judge([output])
+
+
+def test_a_probes_locale_is_fixed(cluster: Cluster) -> None:
+    assert goals.release_probe(cluster, cluster.computes[0]).command.startswith("LC_ALL=C; export LC_ALL; rpm -q")
+
+
+def test_a_host_is_back_when_it_has_the_target_release_and_no_reinstallation_is_unproven(run: Run) -> None:
+    goal = goals.returned(run, run.computes[0])
+    assert judged(goal, said("100"), said("", 0)).met
+    assert not judged(goal, said("101"), said("", 0)).met
+    half = judged(goal, said("100"), said("", 1))
+    assert not half.met
+    assert "has begun and is not proven" in half.found
+
+
+# ---- the HA pair -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", ["crm_mon-1.1.xml", "crm_mon-2.1.xml"])
+def test_the_active_controller_is_read_from_both_generations(cluster: Cluster, generation: str) -> None:
+    xml = said((DATA / generation).read_text())
+    goal = goals.float_ip_on(cluster, cluster.controllers.a)
+    assert judged(goal, xml, said("host_10_43_203_91\n")).met
+    assert not judged(goal, xml, said("host_10_43_203_92\n")).met
+
+
+@pytest.mark.parametrize("active", [None, B])
+def test_a_controller_without_the_float_ip_is_not_active(cluster: Cluster, active: str | None) -> None:
+    verdict = judged(goals.float_ip_on(cluster, cluster.controllers.a), said(status_xml(active=active)), said(A))
+    assert not verdict.met
+    assert (active or "no node") in verdict.found
+
+
+def test_a_float_ip_on_both_nodes_is_on_neither(cluster: Cluster) -> None:
+    twice = status_xml(active=A, more=resource_xml("lb_float_ip", B))
+    assert not judged(goals.float_ip_on(cluster, cluster.controllers.a), said(twice), said(A)).met
+
+
+def test_a_host_that_pacemaker_does_not_know_is_unreadable(cluster: Cluster) -> None:
+    with pytest.raises(FactUnreadable):
+        judged(goals.float_ip_on(cluster, cluster.controllers.a), said(status_xml()), said("", 1, "crm_node: no"))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "free"),
+    [(ban(A), False), (ban(B), True), (preference(B), False), (preference(A), True), (ban(A, "mongodb"), True)],
+)
+def test_a_is_kept_off_by_its_own_ban_and_by_a_preference_for_its_peer(
+    cluster: Cluster, constraint: str, free: bool
+) -> None:
+    goal = goals.not_banned_from(cluster, cluster.controllers.a)
+    assert judged(goal, constraints(constraint), said(A)).met is free
+
+
+@pytest.mark.parametrize(
+    ("found", "banned"),
+    [
+        ((ban(B),), True),
+        ((), False),
+        ((ban(A),), False),
+        ((ban("a_node_of_the_past"),), False),
+        ((ban(A), ban(B)), False),
+        ((ban(B), preference(A)), False),
+        ((ban(B), ban(A, "mongodb")), True),
+        ((ban(B).replace("-INFINITY", "-500"),), False),
+        ((ban(B).replace("cli-ban", "by-hand"),), False),
+    ],
+    ids=["B", "none", "A", "a stranger", "both", "and a preference", "and another's", "weak", "foreign"],
+)
+def test_b_counts_as_banned_only_by_the_one_ban_that_keeps_it_off(
+    cluster: Cluster, found: tuple[str, ...], banned: bool
+) -> None:
+    goal = goals.only_peer_banned(cluster, cluster.controllers.a)
+    assert judged(goal, constraints(*found), said(A), said(status_xml())).met is banned
+
+
+def test_bans_and_preferences_are_named_where_there_should_be_none(cluster: Cluster) -> None:
+    goal = goals.unconstrained(cluster, cluster.controllers.a)
+    assert judged(goal, constraints()).met
+    verdict = judged(goal, said((DATA / "cib-constraints.xml").read_text()))
+    assert not verdict.met
+    assert "cli-ban-lb_float_ip-on-host_10_43_203_92, cli-prefer-lb_float_ip" in verdict.found
+
+
+def test_a_constraint_of_someone_else_is_not_ours_to_clear(cluster: Cluster) -> None:
+    foreign = '<rsc_location id="location-lb" rsc="lb_float_ip" node="pcmk_a" score="50"/>'
+    assert judged(goals.unconstrained(cluster, cluster.controllers.a), constraints(foreign)).met
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "managed"),
+    [
+        ("maintenance-mode", "true", False),
+        ("maintenance-mode", "TRUE", False),
+        ("maintenance-mode", "false", True),
+        ("unmanaged", "true", False),
+        ("unmanaged", "1", False),
+        ("unmanaged", "false", True),
+        ("dc-deadtime", "1", True),
+    ],
+)
+def test_maintenance_is_seen_in_both_spellings(cluster: Cluster, name: str, value: str, managed: bool) -> None:
+    config = f'<crm_config><cluster_property_set id="x"><nvpair id="y" name="{name}" value="{value}"/></cluster_property_set></crm_config>'
+    verdict = judged(goals.managed(cluster.controllers.a), said(config))
+    assert verdict.met is managed
+    assert managed or name in verdict.found
+
+
+def test_no_answer_about_maintenance_is_unreadable(cluster: Cluster) -> None:
+    with pytest.raises(FactUnreadable):
+        judged(goals.managed(cluster.controllers.a), said("", 102, "cibadmin: Connection refused"))
+
+
+@pytest.mark.parametrize(
+    ("xml", "wanting"),
+    [
+        (status_xml(online=(A,)), f"offline: {B}"),
+        (status_xml(failed=True), "not started: lb_float_ip"),
+        (status_xml(more=resource_xml("db_fs", None)), "not started: db_fs"),
+        (status_xml().replace('pending="false"', 'pending="true"'), "offline"),
+        (
+            status_xml().replace("haproxy", "lb_float_ip").partition("<resources>")[0] + "<resources/></crm_mon>",
+            "no resource",
+        ),
+    ],
+    ids=["a node away", "failed", "stopped", "still joining", "no resources"],
+)
+def test_a_cluster_that_is_not_wholly_up_says_what_is_wanting(cluster: Cluster, xml: str, wanting: str) -> None:
+    verdict = judged(goals.all_started(cluster.controllers.a), said(xml))
+    assert not verdict.met
+    assert wanting in verdict.found
+
+
+def test_a_cluster_with_every_node_and_resource_is_wholly_up(cluster: Cluster) -> None:
+    assert judged(goals.all_started(cluster.controllers.a), said(status_xml())).met
+
+
+# ---- the cloud -------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_list_of_vms_is_never_an_empty_one(cluster: Cluster) -> None:
+    goal = goals.no_vms_on(cluster, cluster.computes[0])
+    assert judged(goal, said("[]")).met
+    for output in (said("", 1, "no keystone"), said("[]", 1), said("", 0), said("[]", None)):
+        with pytest.raises(FactUnreadable):
+            judged(goal, output)
+
+
+def test_vms_that_are_left_are_named_with_their_status(cluster: Cluster) -> None:
+    row = '[{"ID": "1", "Name": "web", "Status": "ERROR", "Host": "h"}]'
+    assert "web (ERROR)" in judged(goals.no_vms_on(cluster, cluster.computes[0]), said(row)).found
+
+
+def test_a_failed_list_of_services_is_never_an_empty_one(cluster: Cluster) -> None:
+    with pytest.raises(FactUnreadable):
+        goals.services_in(cluster.controllers.a, "list", said("[]", 1))
+
+
+# ---- goals of goals --------------------------------------------------------------------------------------------------
+
+
+def answering(cluster: Cluster, command: str, met: bool) -> Goal:
+    return Goal(command, (Read(cluster.daisy, command),), lambda outputs: Verdict(met, outputs[0].stdout))
+
+
+def test_all_of_tells_only_what_is_wanting(cluster: Cluster) -> None:
+    both = all_of(answering(cluster, "one", True), answering(cluster, "two", False))
+    assert judged(both, said("1"), said("2")) == Verdict(False, "2")
+
+
+def test_any_of_tells_what_is_true(cluster: Cluster) -> None:
+    either = any_of(answering(cluster, "one", False), answering(cluster, "two", True))
+    assert judged(either, said("1"), said("2")) == Verdict(True, "2")
+
+
+def test_the_same_read_is_sent_once_for_several_goals(cluster: Cluster) -> None:
+    same = answering(cluster, "one", True)
+    assert len(all_of(same, replace(same, sentence="again"), any_of(same)).reads) == 1

@@ -1,0 +1,217 @@
+"""What is refused before anything changes, each with a message that names the thing and what to do.
+
+Goals are read from a site whose programs are stand-ins; what they refuse is told in one table at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from include.runbook.cluster import Cluster
+from include.runbook.errors import RunbookError
+from include.runbook.perform import judge
+from include.runbook.preconditions import preconditions
+from include.runbook.step import Run, VmPolicy
+
+from .site import A, B, Site, preference, status_xml
+
+BIN = b"#!/bin/sh\necho the installer\n"
+
+
+@pytest.fixture
+def whole(site: Site) -> Site:
+    """A site on which every scenario may begin: A on 100 and active, the others on 101, the installer whole."""
+    cluster = site.cluster
+    site.install(cluster.controllers.a, "100")
+    site.pacemaker(active=A)
+    site.write(cluster.daisy, cluster.releases["100"].bin, BIN)
+    for file in ("tecs.conf", "mappings.json"):
+        site.write(cluster.daisy, f"{cluster.paths.tecs_data}/{cluster.daisy.cluster_id}/{file}", "x")
+    site.cloud(
+        servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": cluster.computes[0].name}],
+        services=[service(compute.name) for compute in cluster.computes],
+    )
+    return site
+
+
+def service(host: str, **other: str) -> dict[str, Any]:
+    return {"Binary": "nova-compute", "Host": host, "Status": "enabled", "State": "up"} | other
+
+
+@pytest.fixture
+def known(cluster: Cluster) -> Cluster:
+    """The cluster with the checksum of the installer that lies on its Daisy host."""
+    release = cluster.releases["100"].model_copy(update={"sha256": hashlib.sha256(BIN).hexdigest()})
+    return cluster.model_copy(update={"releases": dict(cluster.releases) | {"100": release}})
+
+
+@pytest.fixture
+def compute_run(run: Run, known: Cluster) -> Run:
+    return replace(run, cluster=known)
+
+
+def refusals(run: Run, site: Site) -> str:
+    """Return everything that keeps the run from beginning."""
+    told = []
+    for goal in preconditions(run):
+        try:
+            verdict = judge(goal, site)
+        except RunbookError as error:
+            told.append(f"{goal.sentence}: {error}")
+            continue
+        if not verdict.met:
+            told.append(f"{goal.sentence}: {verdict.found}")
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize("scenario", ["rollback_cluster", "rollback_controller", "rollback_compute"])
+def test_nothing_is_refused_on_a_site_that_is_as_it_should_be(compute_run: Run, whole: Site, scenario: str) -> None:
+    everything = replace(compute_run, dag=scenario)
+    if scenario == "rollback_cluster":
+        everything = replace(everything, computes=compute_run.cluster.computes)
+    assert refusals(everything, whole) == ""
+
+
+def test_nothing_is_changed_by_asking(compute_run: Run, whole: Site) -> None:
+    refusals(compute_run, whole)
+    assert whole.asked == []
+
+
+def test_scenario_a_may_begin_with_b_active(compute_run: Run, whole: Site) -> None:
+    whole.pacemaker(active=B)
+    assert refusals(replace(compute_run, dag="rollback_cluster"), whole) == ""
+
+
+@pytest.mark.parametrize("scenario", ["rollback_controller", "rollback_compute"])
+def test_the_wrong_node_active_is_refused_and_the_right_scenario_is_named(
+    compute_run: Run, whole: Site, scenario: str
+) -> None:
+    whole.pacemaker(active=B)
+    told = refusals(replace(compute_run, dag=scenario), whole)
+    assert "lb_float_ip is on pcmk_b, not on host-10-43-203-91 (pcmk_a): B is active" in told
+    assert "rollback_cluster (scenario A)" in told
+
+
+def test_no_node_active_is_refused(compute_run: Run, whole: Site) -> None:
+    whole.pacemaker(active=None)
+    assert "lb_float_ip is started on no node; expected exactly one" in refusals(compute_run, whole)
+
+
+def test_a_that_is_no_member_of_the_cluster_is_refused(compute_run: Run, whole: Site) -> None:
+    whole.tell(whole.cluster.controllers.a, "crm_mon.fails", "")
+    assert "Pacemaker does not answer on host-10-43-203-91" in refusals(compute_run, whole)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("online", "false"), ("standby", "true"), ("maintenance", "true"), ("pending", "true")]
+)
+def test_a_that_cannot_run_resources_is_refused(compute_run: Run, whole: Site, flag: str, value: str) -> None:
+    healthy = '"true" standby="false" maintenance="false" pending="false"'
+    ill = {"online": "true", "standby": "false", "maintenance": "false", "pending": "false"} | {flag: value}
+    xml = status_xml().replace(f'"{A}" online={healthy}', f'"{A}" ' + " ".join(f'{k}="{v}"' for k, v in ill.items()))
+    whole.tell(whole.cluster.controllers.a, "crm_mon.xml", xml)
+    assert "(pcmk_a) is not able to run resources" in refusals(compute_run, whole)
+
+
+def test_a_float_ip_that_pacemaker_does_not_know_is_refused(compute_run: Run, whole: Site) -> None:
+    other = compute_run.cluster.model_copy(update={"float_ip_resource": "vip"})
+    assert "Pacemaker knows no resource vip" in refusals(replace(compute_run, cluster=other), whole)
+
+
+@pytest.mark.parametrize(("release", "told"), [("101", "has release 101"), (None, "has no release")])
+def test_a_that_is_not_on_the_old_release_is_refused(
+    compute_run: Run, whole: Site, release: str | None, told: str
+) -> None:
+    whole.install(whole.cluster.controllers.a, release)
+    assert f"host-10-43-203-91 has release 100: host-10-43-203-91 {told}" in refusals(compute_run, whole)
+
+
+def test_a_release_that_the_inventory_does_not_know_is_refused(compute_run: Run, whole: Site) -> None:
+    whole.install(whole.cluster.computes[0], "99")
+    assert "expected one of: '100' (release 100), '101' (release 101)" in refusals(compute_run, whole)
+
+
+def test_a_probe_that_does_not_run_is_refused(compute_run: Run, whole: Site) -> None:
+    whole.program("rpm", "exit 127")
+    told = refusals(compute_run, whole)
+    assert "the release of host-10-43-203-101 is one of the inventory's: the answer of host-10-43-203-101" in told
+
+
+def test_a_missing_installer_is_refused_by_its_path(compute_run: Run, whole: Site) -> None:
+    file = whole.write(whole.cluster.daisy, whole.cluster.releases["100"].bin, BIN)
+    file.unlink()
+    assert f"{file} is missing" in refusals(compute_run, whole)
+
+
+def test_a_corrupt_installer_is_refused_with_both_sums(compute_run: Run, whole: Site) -> None:
+    whole.write(whole.cluster.daisy, whole.cluster.releases["100"].bin, BIN + b"x")
+    told = refusals(compute_run, whole)
+    assert f"is corrupt: its SHA-256 is {hashlib.sha256(BIN + b'x').hexdigest()}" in told
+    assert compute_run.cluster.releases["100"].sha256 in told
+
+
+def test_daisys_missing_data_is_refused(compute_run: Run, whole: Site) -> None:
+    folder = f"{whole.cluster.paths.tecs_data}/{whole.cluster.daisy.cluster_id}"
+    whole.write(whole.cluster.daisy, f"{folder}/mappings.json", "x").unlink()
+    assert "mappings.json" in refusals(compute_run, whole)
+
+
+def test_a_constraint_that_someone_else_made_is_refused_by_name(compute_run: Run, whole: Site) -> None:
+    whole.pacemaker(constraints=('<rsc_location id="by-hand" rsc="lb_float_ip" node="pcmk_a" score="9"/>', preference(A)))
+    assert "foreign: by-hand" in refusals(compute_run, whole)
+
+
+def alone(site: Site, others: Callable[[str], dict[str, Any]]) -> None:
+    first = site.cluster.computes[0]
+    site.cloud(
+        servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": first.name}],
+        services=[service(first.name), *(others(c.name) for c in site.cluster.computes[1:])],
+    )
+
+
+@pytest.mark.parametrize("other", [{"State": "down"}, {"Status": "disabled"}], ids=["down", "disabled"])
+def test_the_only_compute_with_vms_to_drain_is_refused(compute_run: Run, whole: Site, other: dict[str, str]) -> None:
+    alone(whole, lambda name: service(name, **other))
+    told = refusals(compute_run, whole)
+    assert "host-10-43-203-101 has VMs and there is no other compute, up and enabled, to move them to" in told
+    assert "vm_policy accept_outage or node_faulty" in told
+
+
+@pytest.mark.parametrize("policy", [VmPolicy.ACCEPT_OUTAGE, VmPolicy.NODE_FAULTY])
+def test_the_only_compute_is_rolled_back_where_an_outage_is_accepted(
+    compute_run: Run, whole: Site, policy: VmPolicy
+) -> None:
+    alone(whole, lambda name: service(name, State="down"))
+    assert refusals(replace(compute_run, vm_policy=policy), whole) == ""
+
+
+def test_the_only_compute_is_rolled_back_when_it_has_no_vms(compute_run: Run, whole: Site) -> None:
+    whole.cloud(servers=[], services=[service(whole.cluster.computes[0].name)])
+    assert refusals(compute_run, whole) == ""
+
+
+def test_a_batch_of_every_compute_has_nowhere_to_go_even_though_all_are_up(compute_run: Run, whole: Site) -> None:
+    together = compute_run.cluster.model_copy(update={"batch_size": 6})
+    told = refusals(replace(compute_run, cluster=together, computes=together.computes), whole)
+    assert "there is no other compute" in told
+
+
+def test_a_compute_that_is_back_already_need_not_be_drained_again(compute_run: Run, whole: Site) -> None:
+    alone(whole, lambda name: service(name, State="down"))
+    whole.install(whole.cluster.computes[0], "100")
+    assert refusals(compute_run, whole) == ""
+
+
+def test_a_cloud_that_does_not_answer_is_not_a_cloud_without_vms(compute_run: Run, whole: Site) -> None:
+    (whole.says / "cloud-is-down").touch()
+    assert "Unable to establish connection" in refusals(compute_run, whole)
+
+
+def test_the_controllers_scenario_does_not_ask_about_vms(compute_run: Run, whole: Site) -> None:
+    (whole.says / "cloud-is-down").touch()
+    assert refusals(replace(compute_run, dag="rollback_controller"), whole) == ""

@@ -1,0 +1,117 @@
+"""What an operator may ask for, and how everything else is refused before a host is touched."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from include.runbook.cluster import Cluster
+from include.runbook.errors import RequestRefused
+from include.runbook.request import batches, read_request
+from include.runbook.step import Run, VmPolicy
+
+HOSTILE = ("$(reboot)", "a;reboot", "a b", "a\nb", "`id`", "a'b", 'a"b', "a|b", "a&b", "../a", "-rf", "*", "")
+
+
+def ask(cluster: Cluster, /, *, computes_asked: bool = False, **conf: Any) -> Run:
+    conf.setdefault("cluster", cluster.name)
+    return read_request(
+        conf, {cluster.name: cluster}, owner="dag/run", user="op", dag="d", computes_asked=computes_asked
+    )
+
+
+def refused(cluster: Cluster, /, **asked: Any) -> str:
+    with pytest.raises(RequestRefused) as refusal:
+        ask(cluster, **asked)
+    assert "nothing has been touched" in str(refusal.value)
+    return str(refusal.value)
+
+
+def test_what_is_left_out_is_taken_from_the_inventory(cluster: Cluster) -> None:
+    run = ask(cluster)
+    assert (run.target, run.computes, run.vm_policy) == (cluster.target_release, cluster.computes, VmPolicy.MIGRATE)
+    assert (run.owner, run.user, run.take_over, run.batch) == ("dag/run", "op", False, False)
+
+
+def test_the_computes_are_taken_in_the_order_in_which_they_are_named(cluster: Cluster) -> None:
+    names = [cluster.computes[2].name, cluster.computes[0].name]
+    assert [c.name for c in ask(cluster, computes_asked=True, computes=names).computes] == names
+
+
+def test_an_unknown_cluster_is_refused_and_the_known_are_named(cluster: Cluster) -> None:
+    assert f"cluster: 'nowhere' has no inventory; expected one of {cluster.name}" in refused(cluster, cluster="nowhere")
+
+
+def test_an_unknown_release_is_refused_and_the_known_are_named(cluster: Cluster) -> None:
+    assert "target_release: '99' is not a release of example; expected one of 100, 101" in refused(
+        cluster, target_release="99"
+    )
+
+
+@pytest.mark.parametrize("release", [100, ["100"], {"100": 1}])
+def test_a_release_that_is_no_text_is_refused(cluster: Cluster, release: object) -> None:
+    assert "is not a release of example" in refused(cluster, target_release=release)
+
+
+@pytest.mark.parametrize("policy", ["outage", None, ["migrate"], 1])
+def test_an_unknown_policy_is_refused_and_the_known_are_named(cluster: Cluster, policy: object) -> None:
+    told = refused(cluster, vm_policy=policy)
+    assert f"vm_policy: {policy!r} is not a policy; expected one of migrate, accept_outage, node_faulty" in told
+
+
+def test_a_compute_that_is_not_in_the_cluster_is_refused_and_the_known_are_named(cluster: Cluster) -> None:
+    told = refused(cluster, computes_asked=True, computes=["host-9"])
+    assert "'host-9' is not a compute of cluster example; choose one of: host-10-43-203-101" in told
+
+
+def test_a_controller_is_not_a_compute(cluster: Cluster) -> None:
+    assert "is not a compute" in refused(cluster, computes_asked=True, computes=[cluster.controllers.a.name])
+
+
+@pytest.mark.parametrize("names", [[], None, "host-10-43-203-101"])
+def test_computes_must_be_named(cluster: Cluster, names: object) -> None:
+    assert "computes: none given" in refused(cluster, computes_asked=True, computes=names)
+
+
+def test_a_compute_named_twice_is_refused(cluster: Cluster) -> None:
+    name = cluster.computes[0].name
+    assert "names a compute twice" in refused(cluster, computes_asked=True, computes=[name, name])
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_shell_metacharacter_is_refused_in_every_parameter(cluster: Cluster, text: str) -> None:
+    assert "has no inventory" in refused(cluster, cluster=text)
+    assert "is not a policy" in refused(cluster, vm_policy=text)
+    assert "is not a compute" in refused(cluster, computes_asked=True, computes=[text])
+    if text:
+        assert "is not a release" in refused(cluster, target_release=text)
+
+
+def test_an_unknown_parameter_is_refused_by_name(cluster: Cluster) -> None:
+    assert "unknown parameter 'vmpolicy'" in refused(cluster, vmpolicy="migrate")
+
+
+@pytest.mark.parametrize("value", ["yes", "false", 1, None])
+def test_taking_over_must_be_said_plainly(cluster: Cluster, value: object) -> None:
+    assert "take_over" in refused(cluster, take_over=value)
+
+
+def test_every_problem_is_told_at_once(cluster: Cluster) -> None:
+    told = refused(cluster, computes_asked=True, computes=["x"], target_release="1", vm_policy="?", hurry=True)
+    assert told.count("  - ") == 4
+
+
+@pytest.mark.parametrize("storage", ["local", "share_cluster"])
+def test_a_cluster_with_replicated_disks_is_refused_until_they_can_be_synchronised(
+    cluster: Cluster, storage: str
+) -> None:
+    assert "A5.10" in refused(cluster.model_copy(update={"storage": storage}))
+
+
+def test_batches_hold_every_compute_once_in_order(cluster: Cluster) -> None:
+    run = replace(ask(cluster), cluster=cluster.model_copy(update={"batch_size": 4}))
+    parts = batches(run)
+    assert [len(part) for part in parts] == [4, 2]
+    assert tuple(compute for part in parts for compute in part) == cluster.computes
