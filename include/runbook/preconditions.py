@@ -94,7 +94,7 @@ def a_can_be_active(run: Run) -> Goal:
         status, here = cluster_status(a, outputs[0]), node_name(a, outputs[1])
         node = next((n for n in status.nodes if n.name == here), None)
         where = status.located(resource)
-        if node is None or not node.online or node.standby or node.maintenance:
+        if node is None or here not in status.online or node.standby or node.maintenance:
             return Verdict(False, f"{a.name} ({here}) is not able to run resources")
         if not any(r.id == resource for r in status.resources):
             return Verdict(False, f"Pacemaker knows no resource {resource}")
