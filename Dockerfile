@@ -16,8 +16,10 @@ COPY --chown=airflow:root include /opt/airflow/include
 COPY --chown=airflow:root plugins /opt/airflow/plugins
 COPY --chown=airflow:root dags /opt/airflow/dags
 
-# The build fails where a DAG cannot be read. Importing Airflow writes a configuration with keys of its own making:
-# into a folder that is thrown away at once, for no key may be in an image. The new volume of logins takes its owner
-# from the folder made here.
-RUN AIRFLOW_HOME=/tmp/build PYTHONDONTWRITEBYTECODE=1 python -c "import rollback_cluster, rollback_controller, rollback_compute" \
-    && rm -r /tmp/build && mkdir -m 700 /opt/airflow/login
+# The build fails where a DAG cannot be read. Importing Airflow writes a configuration with keys of its own making: into
+# a folder that is thrown away at once, for no key may be in an image.
+RUN for dag in /opt/airflow/dags/*.py; do AIRFLOW_HOME=/tmp/check PYTHONDONTWRITEBYTECODE=1 python "$dag" || exit 1; done \
+    && rm -r /tmp/check
+
+# The volume of logins takes its owner from this folder.
+RUN mkdir -m 700 /opt/airflow/login

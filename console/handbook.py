@@ -17,10 +17,10 @@ from include.runbook.timings import FLOOR, LIMIT_FLOOR, RUNBOOK_TOTAL
 HEAD = f"""\
 # The steps
 
-Written from the code by `python -m console.handbook`; a test keeps it so. Goals are those of `include/clusters/example.yaml`;
-`make plan` prints every command. Times are real seconds. The SLA is the measured time × the cluster's tolerance + {FLOOR:g} s: when
-it is crossed, the task's log warns and the record notes it. The limit + {LIMIT_FLOOR:g} s fails the step and ends its job.
-The runbook's own total for scenario A with one compute, by hand, is {RUNBOOK_TOTAL:,} s.
+Written from the code by `python -m console.handbook`; a test keeps it so. Goals are those of the example inventory;
+`make plan` prints every command. Times are real seconds. The SLA is the measured time by the cluster's tolerance, plus
+{FLOOR:g} s: when it is crossed, the task's log warns and the record notes it. The limit, plus {LIMIT_FLOOR:g} s, fails the
+step and ends its job. The runbook's own total for scenario A with one compute, by hand, is {RUNBOOK_TOTAL:,} s.
 
 | id | task | made for | goal: what is true afterwards | measured | limit |
 |---|---|---|---|---|---|

@@ -30,7 +30,7 @@ with scenario("rollback_compute", __doc__, computes=True) as dag:
 
     # A4.1, A4.2: settings saved and VMs moved, on every compute side by side.
     drained = each("drain_compute", hosts)
-    chain(each("save_nova_conf", hosts), drained)
+    chain(each("save_nova_conf", hosts), each("keep_new_vms_off", hosts), drained)
 
     # A4.3, A4.4: meanwhile, on the Daisy host, the installer's files.
     configured = step("edit_tecs_conf_for_computes")

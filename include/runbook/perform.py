@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,9 +19,13 @@ from include.runbook.errors import (
     PasswordPrompt,
     PreconditionFailed,
 )
+from include.runbook.goals import returned
 from include.runbook.remote_python import abridged
 from include.runbook.shell import Output, last_lines
-from include.runbook.step import Goal, Run, Step, Verdict
+from include.runbook.step import Goal, Read, Run, Step, Verdict
+
+AT_ONCE = 16
+"""Hosts that one goal is read from side by side."""
 
 READ_LIMIT = 60.0
 """Seconds that a command which only reads may take."""
@@ -41,14 +46,33 @@ Say = Callable[[str], None]
 
 
 def judge(goal: Goal, hosts: Hosts) -> Verdict:
-    """Read the live state that `goal` is about, and judge it."""
-    outputs = []
-    for read in goal.reads:
-        output = hosts.run(read.host, read.command, READ_LIMIT)
-        if output.status is None:
-            raise ConnectionLost("reading", read.host.name, in_short(read.command), "no exit status came back")
-        outputs.append(output)
-    return goal.judge(outputs)
+    """Read the live state that `goal` is about, hosts side by side, and judge it."""
+    return judge_each((goal,), hosts)[0]
+
+
+def judge_each(goals: Sequence[Goal], hosts: Hosts) -> list[Verdict]:
+    """Judge several goals from one reading of every host that they are about."""
+    by_host: dict[Host, list[Read]] = {}
+    for read in dict.fromkeys(read for goal in goals for read in goal.reads):
+        by_host.setdefault(read.host, []).append(read)
+    with ThreadPoolExecutor(max_workers=min(len(by_host) or 1, AT_ONCE)) as pool:
+        answers = pool.map(lambda reads: [_answer(read, hosts) for read in reads], by_host.values())
+        outputs = {read: output for each in answers for read, output in each}
+    return [goal.judge([outputs[read] for read in goal.reads]) for goal in goals]
+
+
+def _answer(read: Read, hosts: Hosts) -> tuple[Read, Output]:
+    output = hosts.run(read.host, read.command, READ_LIMIT)
+    if output.status is None:
+        raise ConnectionLost("reading", read.host.name, in_short(read.command), "no exit status came back")
+    return read, output
+
+
+def still_pending(run: Run, hosts: Hosts) -> Run:
+    """Return the run with those of its computes only that are not back yet; unchanged where all are back."""
+    verdicts = judge_each([returned(run, compute) for compute in run.computes], hosts)
+    pending = tuple(compute for compute, verdict in zip(run.computes, verdicts, strict=True) if not verdict.met)
+    return replace(run, computes=pending or run.computes)
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ TIMINGS: dict[str, Timing] = {
     "stage_bin_on_daisy": _runbook("A3", 10, 600),
     "stage_bin_on_node": _runbook("A3", 10, 600),
     "save_nova_conf": _runbook("A4.1", 10, 60),
+    "keep_new_vms_off": _estimate(3, 60),
     "drain_compute": _runbook("A4.2 (varies)", 120, 1800),
     "fetch_tecs_conf": _runbook("A4.3 (60 s by hand, with mappings.json)", 60, 120),
     "fetch_mappings": _runbook("A4.3 (60 s by hand, with tecs.conf)", 60, 120),

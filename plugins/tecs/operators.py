@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.runbook import job
 from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
-from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform
+from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform, still_pending
 from include.runbook.plan import hosts_of, step_text
 from include.runbook.step import Run, Step, kind
 from tecs.failures import reported
@@ -61,12 +61,17 @@ class RunbookStep(SSHOperator):
         host = run.cluster.host(self.host) if self.host else hosts_of(this, run)[0]
         return this.make(run, host)
 
+    def made_now(self, run: Run, hosts: SshHosts) -> tuple[Step, Run]:
+        """Return this task's step with the run it is made for: of its computes, those that the step is to touch."""
+        narrowed = still_pending(run, hosts) if kind(self.step).pending_only else run
+        return self.made(narrowed), narrowed
+
     def execute(self, context: Context) -> None:
         """Carry the step out; raises AirflowSkipException when its goal was true already."""
         with reported(self.log):
             run = run_of(context)
-            step = self.made(run)
             with SshHosts(run.cluster, self.log) as hosts:
+                step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
                 with self._recorded(context, step, run, hosts) as recorded:
                     recorded.outcome = perform(step, hosts, run, self.log.info)
@@ -98,8 +103,8 @@ class DetachedStep(RunbookStep):
         """Start the job or attach to it, then wait without holding a worker."""
         with reported(self.log):
             run = run_of(context)
-            step = self.made(run)
             with SshHosts(run.cluster, self.log) as hosts:
+                step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
                 outcome = self._begun(context, step, run, hosts)
                 trigger = self._trigger(step, run, hosts)
@@ -112,15 +117,13 @@ class DetachedStep(RunbookStep):
         """Take the job's result and prove the goal."""
         with reported(self.log):
             run = run_of(context)
-            step = self.made(run)
             if event.get("unreachable"):
-                raise HostUnreachable(step.host.name, event["unreachable"])
-            with (
-                SshHosts(run.cluster, self.log) as hosts,
-                self._recorded(context, step, run, hosts, event["begun"]) as recorded,
-            ):
-                require_living_parent(context)
-                recorded.outcome = finish(step, hosts, run, self.log.info)
+                raise HostUnreachable(self.made(run).host.name, event["unreachable"])
+            with SshHosts(run.cluster, self.log) as hosts:
+                step, run = self.made_now(run, hosts)
+                with self._recorded(context, step, run, hosts, event["begun"]) as recorded:
+                    require_living_parent(context)
+                    recorded.outcome = finish(step, hosts, run, self.log.info)
 
     def on_kill(self) -> None:
         """End the job if the task is killed before the trigger has taken it over; from then on the trigger does."""
@@ -151,7 +154,6 @@ class DetachedStep(RunbookStep):
             label=step.label,
             begun=time.time(),
             sla=timing.sla(run.cluster.pace, run.cluster.tolerance),
-            limit=timing.limit_at(run.cluster.pace),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from airflow.sdk import BaseOperator, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
@@ -10,7 +11,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from tecs.decisions import check, nodes, plan, prove
 from tecs.scenario import decide, each, step
 
-Task = BaseOperator | MappedOperator
+Task: TypeAlias = BaseOperator | MappedOperator
 
 
 def begin_run() -> Task:

@@ -49,6 +49,10 @@ class SshHosts:
         self._custody: Custody | None = None
 
     def __enter__(self) -> SshHosts:
+        # Read before threads share this object: every other session needs a host key from it.
+        self._custody = custody.read(
+            self.run(self.cluster.daisy, custody.read_script(self.cluster), READ_LIMIT), self.cluster
+        )
         return self
 
     def __exit__(
@@ -64,10 +68,9 @@ class SshHosts:
 
     @property
     def custody(self) -> Custody:
-        """What the product keeps on the Daisy host, read once."""
+        """What the product keeps on the Daisy host, as read when this block was entered."""
         if self._custody is None:
-            daisy = self.cluster.daisy
-            self._custody = custody.read(self.run(daisy, custody.read_script(self.cluster), READ_LIMIT), self.cluster)
+            raise RuntimeError("SshHosts is used outside its `with` block")
         return self._custody
 
     def host_key(self, host: Host) -> str | None:

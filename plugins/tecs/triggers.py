@@ -38,15 +38,14 @@ class JobTrigger(BaseTrigger):
         label: str,
         begun: float,
         sla: float,
-        limit: float,
     ) -> None:
         super().__init__()
         self.host, self.host_key, self.folder, self.label = host, host_key, folder, label
-        self.begun, self.sla, self.limit = begun, sla, limit
+        self.begun, self.sla = begun, sla
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what re-makes this trigger in another process. None of it is secret."""
-        names = ("host", "host_key", "folder", "label", "begun", "sla", "limit")
+        names = ("host", "host_key", "folder", "label", "begun", "sla")
         return "tecs.triggers.JobTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -12,6 +12,7 @@ from include.runbook import steps as _registered  # noqa: F401  the import regis
 from include.runbook.cluster import Cluster, Host
 from include.runbook.shell import Output
 from include.runbook.step import Run
+from include.runbook.timings import Timing
 
 from .site import Site
 
@@ -63,3 +64,9 @@ def run(cluster: Cluster) -> Run:
 def site(cluster: Cluster, tmp_path: Path) -> Site:
     """The example site with release 101 on every node and nothing else yet."""
     return Site(cluster, tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for is waited for half a second at most."""
+    monkeypatch.setattr(Timing, "limit_at", lambda self, pace: 0.5)

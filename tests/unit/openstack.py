@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
     ):
         parser.add_argument(option)
     parser.add_argument("words", nargs="*")
-    asked_for = parser.parse_args(words)
+    asked_for = parser.parse_intermixed_args(words)
     servers, services = (json.loads((SAYS / f"{name}.json").read_text()) for name in ("servers", "services"))
     match asked_for.words:
         case ["server", "list"]:

@@ -64,6 +64,25 @@ test "$1 $2" = '--query --scope' || exit 64
 cat "$SAYS/$HOST/$3.xml\""""
 
 
+PCS = """\
+case "$1 $2" in
+'resource ban') line="<rsc_location id=\\"cli-ban-$3-on-$4\\" rsc=\\"$3\\" node=\\"$4\\" score=\\"-INFINITY\\"/>" ;;
+'resource move')
+  test -e "$SAYS/active-$4.xml" || { echo "Error: Node '$4' does not appear to exist in configuration" >&2; exit 1; }
+  test ! -e "$SAYS/refuses-$4" || exit 0
+  for h in "$SAYS"/*/crm_mon.xml; do cp "$SAYS/active-$4.xml" "$h"; cp "$SAYS/active-$4.txt" "${h%.xml}.txt"; done
+  test ! -e "$SAYS/pcs-0.9" || line="<rsc_location id=\\"cli-prefer-$3\\" rsc=\\"$3\\" node=\\"$4\\" score=\\"INFINITY\\"/>" ;;
+'resource clear') sed -i '/id="cli-/d' "$SAYS"/*/constraints.xml ;;
+'constraint remove') sed -i "/id=\\"$3\\"/d" "$SAYS"/*/constraints.xml ;;
+'property set')
+  test "$3" != unmanaged=false || test "$4" = --force || { echo "Error: invalid cluster property option" >&2; exit 1; }
+  sed -i "/name=\\"${3%=*}\\"/d" "$SAYS"/*/crm_config.xml ;;
+'cluster start') for h in "$SAYS"/*/crm_mon.xml; do sed -i 's/online="false"/online="true"/' "$h"; done ;;
+*) echo "Usage: pcs ..." >&2; exit 1 ;;
+esac
+test -z "$line" || sed -i "s|<constraints>|<constraints>\\n$line|" "$SAYS"/*/constraints.xml"""
+
+
 class Site:
     """The hosts of a cluster. `asked` holds every call of a fake program that changes something."""
 
@@ -82,8 +101,9 @@ class Site:
             "crm_node": SAY_FILE.format(name="crm_node", file="name"),
         }.items():
             self.program(name, text)
-        for name in ("pcs", "openstack-service"):
-            self.records(name)
+        self.program("python3", f'exec {sys.executable} "$@"')
+        self.records("pcs", PCS)
+        self.records("openstack-service")
         for node in cluster.nodes:
             self.install(node, "101")
 
@@ -152,16 +172,19 @@ class Site:
     ) -> None:
         """Say what Pacemaker's programs show on both controllers; `constraints` are lines of XML."""
         xml = status_xml(active=active, online=online, failed=failed, more=more)
-        nodes = "".join(f'<node id="{n}" uname="{name}"/>' for n, name in enumerate((A, B), 1))
-        text = f" {self.cluster.float_ip_resource}\t(ocf::heartbeat:IPaddr2):\tStarted {active}\n" if active else ""
-        pairs = "".join(f'<nvpair id="p-{name}" name="{name}" value="true"/>' for name in properties)
+        nodes = "".join(f'<node id="{n}" uname="{name}"/>\n' for n, name in enumerate((A, B), 1))
+        text = status_text(active) if active else ""
+        pairs = "".join(f'<nvpair id="p-{name}" name="{name}" value="true"/>\n' for name in properties)
+        for name in (A, B):
+            (self.says / f"active-{name}.xml").write_text(status_xml(active=name, online=online, more=more))
+            (self.says / f"active-{name}.txt").write_text(status_text(name))
         for host, name in ((self.cluster.controllers.a, A), (self.cluster.controllers.b, B)):
             self.tell(host, "name", name)
             self.tell(host, "crm_mon.xml", xml)
             self.tell(host, "crm_mon.txt", text)
             self.tell(host, "nodes.xml", f"<nodes>{nodes}</nodes>")
             self.tell(host, "constraints.xml", f"<constraints>\n{chr(10).join(constraints)}\n</constraints>")
-            config = f'<cluster_property_set id="cib-bootstrap-options">{pairs}</cluster_property_set>'
+            config = f'<cluster_property_set id="cib-bootstrap-options">\n{pairs}</cluster_property_set>'
             self.tell(host, "crm_config.xml", f"<crm_config>{config}</crm_config>")
 
     def tell(self, host: Host, file: str, text: str) -> None:
@@ -200,6 +223,11 @@ def status_xml(
     nodes = "".join(f'<node name="{n}" online="{str(n in online).lower()}" {flags}/>' for n in (A, B))
     resources = resource_xml("lb_float_ip", active, failed=failed) + resource_xml("haproxy", active) + more
     return f'<crm_mon version="1.1.13"><nodes>{nodes}</nodes><resources>{resources}</resources></crm_mon>'
+
+
+def status_text(active: str) -> str:
+    """Return the line about the float IP of what `crm_mon -1` prints."""
+    return f" lb_float_ip\t(ocf::heartbeat:IPaddr2):\tStarted {active}\n"
 
 
 def resource_xml(name: str, node: str | None, *, failed: bool = False) -> str:

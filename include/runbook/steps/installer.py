@@ -20,9 +20,10 @@ from include.runbook.goals import (
     only_peer_banned,
     returned,
 )
+from include.runbook.remote_python import conf_edit
 from include.runbook.shell import quote
 from include.runbook.step import Goal, Over, Run, Step, any_of, kind, step
-from include.runbook.steps.tecs_conf import hosts_returned, installed_conf
+from include.runbook.steps.tecs_conf import all_but, hosts_returned, installed_conf, leaving_out
 
 SUCCESS = "Installation completed successfully"
 """What Packstack prints last when it has installed everything."""
@@ -82,7 +83,7 @@ def _drop_stale_keys(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) ->
     )
 
 
-@step("A4.6", "Drop the computes' stale host keys from known_hosts", over=Over.DAISY)
+@step("A4.6", "Drop the computes' stale host keys from known_hosts", over=Over.DAISY, pending_only=True)
 def drop_stale_keys_of_computes(run: Run, daisy: Host) -> Step:
     """The installer will not stop at a password prompt: entries of the computes, their names and the virtual IPs are true."""
     return _drop_stale_keys("drop_stale_keys_of_computes", run, daisy, run.computes)
@@ -109,7 +110,7 @@ echo "no installer runs\""""
 
 def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
     cluster = run.cluster
-    staged = daisy.path(run.staged_bin)
+    staged, conf = daisy.path(run.staged_bin), installed_conf(cluster)
     notes = " ".join(quote(reinstalling_path(cluster, host)) for host in hosts)
     clear = [any_of(not_installed(cluster, host), has_release(cluster, host, run.target)) for host in hosts]
     return Step(
@@ -121,11 +122,14 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
             *clear,
         ),
         action=f"""\
+# Said again here, right before it counts: the installer touches these hosts and no other.
+{conf_edit("apply", conf, leaving_out(cluster, all_but(run, hosts)))}
+rc=$?; test $rc = 0 || exit $rc
 mkdir -p "$(dirname {reinstalling_path(cluster, hosts[0])})" && touch {notes} || exit 2
 cd {quote(staged.rsplit("/", 1)[0])} || exit 2
 log=$(mktemp) || exit 2
 trap 'rm -f "$log"' EXIT
-{quote(staged)} conf_file {quote(installed_conf(cluster))} 2>&1 | tee "$log"
+{quote(staged)} conf_file {quote(conf)} 2>&1 | tee "$log"
 grep -q {quote(SUCCESS)} "$log" || {{ echo "the installer did not report: {SUCCESS}" >&2; exit 1; }}
 ( {host_keys.repin_reinstalled(cluster, hosts)} ) || exit $?
 rm -f {notes}""",
@@ -134,7 +138,13 @@ rm -f {notes}""",
     )
 
 
-@step("A4.6", "Install the old release on the computes of the batch", over=Over.DAISY, detached=True)
+@step(
+    "A4.6",
+    "Install the old release on the computes of the batch",
+    over=Over.DAISY,
+    detached=True,
+    pending_only=True,
+)
 def install_computes(run: Run, daisy: Host) -> Step:
     """The computes of the batch are back on the old release: proven on each of them. One run of the installer serves all."""
     return _install("install_computes", run, daisy, run.computes)

@@ -9,7 +9,7 @@ from include.runbook.custody import ssh_to
 from include.runbook.goals import compute_services, no_vms_on, returned, servers_in, servers_on, services_in
 from include.runbook.remote_python import FIND_PYTHON
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, VmPolicy, all_of, any_of, kind, step
+from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, VmPolicy, any_of, kind, step
 from include.runbook.steps.ha import note_proven, proven_for_this_installation
 
 _IDS = """\
@@ -20,21 +20,24 @@ for vm in json.load(sys.stdin): print(vm["ID"])'
 }}"""
 
 
-@step("A4.2", "Move the VMs off each compute", over=Over.COMPUTES, detached=True)
-def drain_compute(run: Run, compute: Host) -> Step:
-    """No VM is left on the compute, or someone has accepted the outage of those that stay. Nothing new is scheduled to it."""
+@step("A4.2", "Keep new VMs off each compute", over=Over.COMPUTES)
+def keep_new_vms_off(run: Run, compute: Host) -> Step:
+    """The scheduler places nothing on the compute: VMs of one compute of a batch cannot flee to another of the same batch.
+
+    A compute that someone else has disabled is left as it is, and is not enabled afterwards either.
+    """
     cluster = run.cluster
     a = cluster.controllers.a
-    empty = all_of(no_vms_on(cluster, compute), _gets_no_vms(cluster, compute))
+    unused = _gets_no_vms(cluster, compute)
     return Step(
-        kind("drain_compute"),
+        kind("keep_new_vms_off"),
         a,
         subject=compute.name,
-        goal=any_of(returned(run, compute), empty) if run.vm_policy is VmPolicy.MIGRATE else returned(run, compute),
-        proof=_consented(run, compute) if run.vm_policy.allows_outage else empty,
-        action=_drain(run, a, compute),
-        advice="VMs that stay are named above. Move them by hand, or trigger with vm_policy accept_outage (their outage is "
-        "accepted) or node_faulty (the compute does not work anyway). Their names go into the run's record.",
+        goal=any_of(returned(run, compute), unused),
+        proof=unused,
+        action=f"""\
+. {quote(a.path(cluster.paths.openrc))} || exit $?
+openstack compute service set --disable --disable-reason {quote(run.marker)} {quote(compute.name)} nova-compute""",
     )
 
 
@@ -49,22 +52,33 @@ def _gets_no_vms(cluster: Cluster, compute: Host) -> Goal:
     return Goal(f"nothing new is scheduled to {compute.name}", (Read(a, listing),), judge)
 
 
+@step("A4.2", "Move the VMs off each compute", over=Over.COMPUTES, detached=True)
+def drain_compute(run: Run, compute: Host) -> Step:
+    """No VM is left on the compute, or someone has accepted the outage of those that stay."""
+    cluster = run.cluster
+    a = cluster.controllers.a
+    empty = no_vms_on(cluster, compute)
+    return Step(
+        kind("drain_compute"),
+        a,
+        subject=compute.name,
+        goal=any_of(returned(run, compute), empty) if run.vm_policy is VmPolicy.MIGRATE else returned(run, compute),
+        proof=_consented(run, compute) if run.vm_policy.allows_outage else empty,
+        requires=(_gets_no_vms(cluster, compute),),
+        action=_drain(run, a, compute),
+        advice="VMs that stay are named above. Move them by hand, or trigger with vm_policy accept_outage (their outage is "
+        "accepted) or node_faulty (the compute does not work anyway). Their names go into the run's record.",
+    )
+
+
 def _drain(run: Run, a: Host, compute: Host) -> str:
-    """Disable scheduling to the compute and move every VM, a few at a time; each that stays is named."""
-    disable = f"openstack compute service set --disable --disable-reason {quote(run.marker)} {quote(compute.name)} nova-compute"
-    listed = f"openstack compute service list --service nova-compute --host {quote(compute.name)} -f json"
-    status = """"$python" -c 'import json, sys; print("".join(row["Status"] for row in json.load(sys.stdin)))'"""
-    head = f"""\
-{FIND_PYTHON}
-. {quote(a.path(run.cluster.paths.openrc))} || exit $?
-# Disabled by someone else before: left as it is, and not enabled afterwards either.
-listed=$({listed}) && status=$(printf '%s' "$listed" | {status}) || exit $?
-if test "$status" = enabled; then {disable} || exit $?; fi"""
+    """Move every VM, a few at a time; each that stays is named."""
     if run.vm_policy is VmPolicy.NODE_FAULTY:
-        return head + "\necho 'the compute is faulty: no VM is moved'"
+        return "echo 'the compute is faulty: no VM is moved'"
     move = "openstack server migrate --live-migration --os-compute-api-version 2.30 --wait"
     return f"""\
-{head}
+{FIND_PYTHON}
+. {quote(a.path(run.cluster.paths.openrc))} || exit $?
 {_IDS.format(compute=quote(compute.name))}
 all=$(ids) || exit 1
 echo "VMs to move off {compute.name}: $(printf '%s\\n' "$all" | grep -c .)"
