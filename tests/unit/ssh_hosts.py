@@ -66,7 +66,11 @@ class SshHosts:
 
     async def _serve(self, address: str, process: asyncssh.SSHServerProcess[bytes]) -> None:
         self.sessions[address] = self.sessions.get(address, 0) + 1
-        pipes = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+        pipes = {
+            "stdin": asyncio.subprocess.DEVNULL,
+            "stdout": asyncio.subprocess.PIPE,
+            "stderr": asyncio.subprocess.PIPE,
+        }
         shell = await asyncio.create_subprocess_exec("sh", "-c", process.command or "", **pipes)
         out, err = await shell.communicate()
         if process.is_closing():

@@ -64,7 +64,7 @@ def test_a_reading_that_is_garbled_is_unreadable(cluster: Cluster) -> None:
 
 
 def test_events_are_appended_to_the_runs_own_record_and_read_back(run: Run, shell: LocalShell) -> None:
-    events = [{"step": "take_lock", "found": "it's $(date) `id` \\ \"x\"\nand more"}, {"step": "ende", "found": "über"}]
+    events = [{"step": "take_lock", "found": 'it\'s $(date) `id` \\ "x"\nand more'}, {"step": "ende", "found": "über"}]
     for event in events:
         assert shell.run(run.cluster.daisy, custody.record_script(run, dict(event)), 10).ok
     assert custody.read_record(Path(custody.record_path(run)).read_text()) == tuple(events)

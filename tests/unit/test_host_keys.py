@@ -83,9 +83,10 @@ def hashed(file: Path) -> None:
     file.with_name(file.name + ".old").unlink()
 
 
+@pytest.mark.usefixtures("pinned")
 @pytest.mark.parametrize("form", ["plain", "hashed"])
 def test_stale_entries_are_replaced_by_the_pinned_keys(
-    cluster: Cluster, shell: LocalShell, known: Path, pinned: Path, keys: dict[str, asyncssh.SSHKey], form: str
+    cluster: Cluster, shell: LocalShell, known: Path, keys: dict[str, asyncssh.SSHKey], form: str
 ) -> None:
     known.write_text("".join(f"{name} {STALE}\n" for name in names(cluster)))
     if form == "hashed":
@@ -177,8 +178,9 @@ def note_reinstallation(cluster: Cluster) -> None:
     note.touch()
 
 
+@pytest.mark.usefixtures("known")
 def test_a_reinstalled_host_is_pinned_anew_and_both_fingerprints_are_told(
-    cluster: Cluster, shell: LocalShell, known: Path, pinned: Path, servers: SshHosts, keys: dict[str, asyncssh.SSHKey]
+    cluster: Cluster, shell: LocalShell, pinned: Path, servers: SshHosts, keys: dict[str, asyncssh.SSHKey]
 ) -> None:
     renew(shell, cluster)
     others = [each for each in pinned.read_text().splitlines() if C not in each]

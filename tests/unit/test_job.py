@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from include.runbook import job
+from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output
 
 
@@ -104,18 +105,52 @@ def test_a_stopped_job_leaves_no_process_behind(folder: str) -> None:
         os.killpg(group, 0)
 
 
+def test_a_job_that_will_not_end_at_its_limit_is_killed(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "KILL_GRACE", 1)
+    sh(job.start(folder, "trap '' TERM; while :; do sleep 1; done", 1))
+    wait_for(lambda: Path(folder, "pid").exists())
+    group = int(Path(folder, "pid").read_text().split()[0])
+    assert ended(folder).state is job.State.STOPPED
+    wait_for(lambda: not alive(group))
+
+
+def test_a_job_that_is_stopped_before_it_has_begun_does_not_begin(folder: str, tmp_path: Path) -> None:
+    """The stop finds no process yet, and the process that comes after it finds the stop."""
+    script = job.start(folder, f"touch {tmp_path}/begun", 60)
+    head, _, tail = script.partition("setsid")
+    sh(f"{head}echo cancelled > {folder!r}/stopped\nsetsid{tail}")
+    assert (ended(folder).state, ended(folder).detail) == (job.State.STOPPED, "cancelled")
+    assert not (tmp_path / "begun").exists()
+
+
+def test_output_that_is_no_utf_8_is_counted_in_its_own_bytes(folder: str) -> None:
+    sh(job.start(folder, r"printf '\260\262\327\260 end'", 60))
+    ended(folder)
+    look_at = subprocess.run(["sh", "-c", job.look(folder, 0)], capture_output=True, check=True).stdout
+    seen = job.read_look(Output(0, look_at.decode("utf-8", "replace")), 0)
+    assert seen.output.endswith(" end")
+    assert seen.offset == 8
+
+
+def test_a_look_that_was_cut_off_is_not_taken_for_a_short_one() -> None:
+    for output in (Output(None, "running no\n-- 5\nab"), Output(0, "running no\n-- "), Output(0, "running no\n")):
+        with pytest.raises(FactUnreadable):
+            job.read_look(output, 0)
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_a_finished_job_leaves_no_watchdog_behind(folder: str) -> None:
     sh(job.start(folder, "true", 60))
     group = int(Path(folder, "pid").read_text().split()[0]) if ended(folder) else 0
 
-    def gone() -> bool:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    wait_for(gone)
+    wait_for(lambda: not alive(group))
 
 
 def test_stopping_a_finished_job_does_not_change_its_result(folder: str) -> None:

@@ -22,9 +22,21 @@ from include.runbook.errors import (
     PreconditionFailed,
 )
 from include.runbook.goals import command_succeeds
-from include.runbook.perform import Hosts, Outcome, begin, finish, folder_of, in_short, look, perform
+from include.runbook.perform import (
+    Hosts,
+    Outcome,
+    begin,
+    finish,
+    folder_of,
+    in_short,
+    judge,
+    judge_each,
+    look,
+    perform,
+    still_pending,
+)
 from include.runbook.shell import Output
-from include.runbook.step import Run, Step, kind
+from include.runbook.step import Goal, Read, Run, Step, Verdict, kind
 
 from .conftest import LocalShell
 
@@ -138,10 +150,12 @@ def test_an_output_that_explains_itself_is_told_as_what_it_is(made: Step, run: R
         perform(replace(made, action="echo held; exit 75", explain=explain), shell, run, silent)
 
 
-@pytest.mark.parametrize(("moment", "done_by_the_lost"), [("before", 0), ("after", 1)])
+@pytest.mark.parametrize("lost", [("before", 0), ("after", 1)], ids=["before the action", "after it"])
 def test_a_step_whose_connection_was_lost_is_found_true_or_done_when_tried_again(
-    made: Step, run: Run, shell: LocalShell, file: Path, moment: str, done_by_the_lost: int
+    lost: tuple[str, int], made: Step, run: Run, shell: LocalShell, file: Path
 ) -> None:
+    moment, done_by_the_lost = lost
+
     def break_when_the_action_comes(host: Host, script: str, timeout: float) -> Output:
         shell.broken = moment if made.action in script else None
         return shell.run(host, script, timeout)
@@ -159,6 +173,44 @@ def test_a_read_whose_connection_was_lost_decides_nothing(made: Step, run: Run, 
     with pytest.raises(ConnectionLost, match="no exit status"):
         perform(made, shell, run, silent)
     assert actions(shell, made) == 0
+
+
+def test_several_goals_are_judged_from_one_reading(made: Step, shell: LocalShell) -> None:
+    other = replace(made.goal, sentence="the same again")
+    assert [verdict.met for verdict in judge_each((made.goal, other), shell)] == [False, False]
+    assert len(shell.sent) == 1
+
+
+def test_hosts_are_read_side_by_side_and_each_hosts_reads_one_after_the_other(run: Run) -> None:
+    at_once: set[str] = set()
+    most = 0
+
+    def note(host: Host, script: str, timeout: float) -> Output:
+        nonlocal most
+        assert host.name not in at_once, "a session is not shared by two threads"
+        at_once.add(host.name)
+        most = max(most, len(at_once))
+        time.sleep(0.05)
+        at_once.discard(host.name)
+        return Output(0, script)
+
+    reads = [Read(host, f"read {n}") for host in run.cluster.computes[:3] for n in range(2)]
+    goal = Goal("all are read", tuple(reads), lambda outputs: Verdict(True, "; ".join(o.stdout for o in outputs)))
+    assert judge(goal, hosts(note)).found == "; ".join(["read 0; read 1"] * 3)
+    assert most > 1
+
+
+def test_of_a_batch_only_what_is_not_back_is_still_pending(run: Run) -> None:
+    first, second = run.cluster.computes[:2]
+
+    def answer(host: Host, script: str, timeout: float) -> Output:
+        if "rpm" in script:
+            return Output(0, "100" if host == first else "101")
+        return Output(0)
+
+    batch = replace(run, computes=(first, second))
+    assert still_pending(batch, hosts(answer)).computes == (second,)
+    assert still_pending(replace(run, computes=(first,)), hosts(answer)).computes == (first,)
 
 
 def test_a_script_is_signed_with_its_step(made: Step, run: Run, shell: LocalShell) -> None:
@@ -201,6 +253,13 @@ def test_a_job_that_did_its_work_is_proven(made: Step, run: Run, shell: LocalShe
     wait(made, shell, run)
     outcome = finish(made, shell, run, silent)
     assert (outcome.acted, outcome.found) == (True, "there")
+
+
+def test_a_job_whose_times_are_not_known_is_proven_all_the_same(made: Step, run: Run, shell: LocalShell) -> None:
+    begin(made, shell, run, silent)
+    wait(made, shell, run)
+    Path(folder_of(made, run), "begun").write_text("")
+    assert finish(made, shell, run, silent).job_seconds == 0
 
 
 def test_no_job_is_started_for_a_goal_that_is_true(made: Step, run: Run, shell: LocalShell, file: Path) -> None:
@@ -313,7 +372,7 @@ def test_a_job_that_was_ended_for_its_password_prompt_says_so(made: Step, run: R
     folder = Path(folder_of(made, run))
     wait_for_pid(folder)
     shell.run(run.cluster.daisy, job.stop(str(folder), "it asked for a password: nobody will type one"), 10)
-    with pytest.raises(PasswordPrompt, match="root@10.0.0.1's password:"):
+    with pytest.raises(PasswordPrompt, match=r"root@10\.0\.0\.1's password:"):
         finish(made, shell, run, silent)
 
 

@@ -162,7 +162,9 @@ def test_daisys_missing_data_is_refused(compute_run: Run, whole: Site) -> None:
 
 
 def test_a_constraint_that_someone_else_made_is_refused_by_name(compute_run: Run, whole: Site) -> None:
-    whole.pacemaker(constraints=('<rsc_location id="by-hand" rsc="lb_float_ip" node="pcmk_a" score="9"/>', preference(A)))
+    whole.pacemaker(
+        constraints=('<rsc_location id="by-hand" rsc="lb_float_ip" node="pcmk_a" score="9"/>', preference(A))
+    )
     assert "foreign: by-hand" in refusals(compute_run, whole)
 
 

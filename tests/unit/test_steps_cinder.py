@@ -34,7 +34,9 @@ def reinstalled(run: Run, site: Site) -> Path:
     settings(run, site, OURS)
     do("save_cinder_settings", run, site)
     site.install(run.cluster.controllers.b, "100", at=2000)
-    site.records("python", 'test -f storage_auto_config.py || exit 2; echo "----------Operation $2 is done!----------"; exit 9')
+    site.records(
+        "python", 'test -f storage_auto_config.py || exit 2; echo "----------Operation $2 is done!----------"; exit 9'
+    )
     fresh = settings(run, site, STOCK)
     fresh.parent.with_name("storage_auto_config.py").touch()
     return fresh

@@ -227,7 +227,13 @@ def test_a_failed_restart_is_not_noted(run: Run, running: Site) -> None:
 
 
 def seen_by_the_cloud(run: Run, site: Site, **other: str) -> None:
-    row = {"Binary": "nova-compute", "Host": compute(run).name, "Status": "enabled", "State": "up", "Disabled Reason": None}
+    row = {
+        "Binary": "nova-compute",
+        "Host": compute(run).name,
+        "Status": "enabled",
+        "State": "up",
+        "Disabled Reason": None,
+    }
     site.cloud(servers=[], services=[row | other])
 
 

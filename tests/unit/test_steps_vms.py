@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.runbook.errors import CommandFailed, FactUnreadable, GoalNotReached
+from include.runbook.errors import CommandFailed, FactUnreadable, GoalNotReached, PreconditionFailed
 from include.runbook.perform import Outcome, perform
 from include.runbook.step import Run, VmPolicy, kind
 
@@ -15,6 +15,16 @@ from .site import Site
 
 
 def drain(run: Run, site: Site) -> Outcome:
+    """Keep new VMs off the compute, then move those that it has, as a run does."""
+    keep_off(run, site)
+    return move_away(run, site)
+
+
+def keep_off(run: Run, site: Site) -> bool:
+    return perform(kind("keep_new_vms_off").make(run, run.computes[0]), site, run, print).acted
+
+
+def move_away(run: Run, site: Site) -> Outcome:
     return perform(kind("drain_compute").make(run, run.computes[0]), site, run, print)
 
 
@@ -57,8 +67,15 @@ def test_every_vm_is_moved_and_nothing_new_is_scheduled(run: Run, cloud: Site, f
 def test_a_compute_without_vms_is_still_taken_out_of_scheduling(run: Run, cloud: Site, first: str) -> None:
     """Otherwise a VM could be placed on it between this step and the uninstallation, and be lost."""
     cloud.cloud(servers=[], services=[service(first)])
-    assert drain(run, cloud).acted
+    assert keep_off(run, cloud)
+    assert not move_away(run, cloud).acted
     assert cloud.seen("services")[0]["Status"] == "disabled"
+
+
+def test_no_vm_is_moved_while_new_ones_may_come(run: Run, cloud: Site, first: str) -> None:
+    with pytest.raises(PreconditionFailed, match=f"{first} is enabled"):
+        move_away(run, cloud)
+    assert cloud.asked == []
 
 
 def test_a_compute_that_someone_else_disabled_keeps_its_reason(run: Run, cloud: Site, first: str) -> None:
@@ -97,8 +114,9 @@ def test_a_compute_that_is_back_is_not_drained_again(run: Run, cloud: Site) -> N
 
 def test_a_cloud_that_does_not_answer_is_not_a_compute_without_vms(run: Run, cloud: Site) -> None:
     (cloud.says / "cloud-is-down").touch()
-    with pytest.raises(FactUnreadable, match="Unable to establish connection"):
-        drain(run, cloud)
+    for step in (keep_off, move_away):
+        with pytest.raises(FactUnreadable, match="Unable to establish connection"):
+            step(run, cloud)
 
 
 def test_a_cloud_that_stops_answering_fails_the_drain(run: Run, cloud: Site) -> None:

@@ -1,0 +1,221 @@
+"""A4.5, A4.6, A5.2 and A5.3: uninstalled and installed by a stand-in for the bin, through real scripts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from include.runbook.cluster import Host
+from include.runbook.custody import reinstalling_path
+from include.runbook.errors import CommandFailed, GoalNotReached, PreconditionFailed
+from include.runbook.perform import Outcome, perform
+from include.runbook.plan import hosts_of
+from include.runbook.step import Run, VmPolicy, kind
+
+from .site import A, B, Site, ban
+
+BIN = """\
+#!/bin/sh
+echo "$HOST: bin $*" >> "$SAYS/asked"
+echo "it excludes $(sed -n 's/^EXCLUDE_SERVERS *= *//p' "$2" 2>/dev/null)" >> "$SAYS/asked"
+case "$1" in
+clean) test -e "$SAYS/clean-does-nothing" || rm -f "$SAYS/$HOST/release" ;;
+conf_file)
+  echo 'Applying Puppet manifests'
+  for host in $(cat "$SAYS/installs"); do printf 100 > "$SAYS/$host/release"; echo 2000 > "$SAYS/$host/installed_at"; done
+  test -e "$SAYS/install-fails" || echo ' **** Installation completed successfully ******' ;;
+esac
+exit 0
+"""
+KEYSCAN = 'echo "$5 ssh-ed25519 AAAAC3Nz$(cat "$SAYS/key" 2>/dev/null)"'
+
+
+def do(name: str, run: Run, site: Site) -> Outcome:
+    this = kind(name)
+    return perform(this.make(run, hosts_of(this, run)[0]), site, run, print)
+
+
+@pytest.fixture
+def ready(run: Run, site: Site) -> Site:
+    """A on 100 and active, B on 101 and banned, the installer staged everywhere, no VMs."""
+    cluster = run.cluster
+    site.install(cluster.controllers.a, "100")
+    site.pacemaker(active=A, constraints=(ban(B),))
+    for host in (cluster.daisy, cluster.controllers.b, *run.computes):
+        site.write(host, run.staged_bin, BIN).chmod(0o755)
+    site.write(cluster.daisy, f"{cluster.paths.tecs_install}/tecs.conf", "[general]\nEXCLUDE_SERVERS = nobody\n")
+    site.cloud(servers=[], services=[])
+    site.program("ssh-keyscan", KEYSCAN)
+    pins = "".join(f"{node.address} ssh-ed25519 AAAAC3Nz\n" for node in cluster.nodes)
+    site.write(cluster.daisy, f"{cluster.paths.state}/known_hosts", pins)
+    site.write(cluster.daisy, cluster.paths.known_hosts, "")
+    return site
+
+
+def installs(site: Site, *hosts: Host) -> None:
+    """Say on which hosts the installer is going to have an effect."""
+    (site.says / "installs").write_text("\n".join(host.name for host in hosts))
+
+
+# ---- uninstalling ----------------------------------------------------------------------------------------------------
+
+
+def test_a_compute_without_vms_is_uninstalled_once(run: Run, ready: Site) -> None:
+    assert do("uninstall_compute", run, ready).acted
+    assert ready.asked[0] == f"{run.computes[0].name}: bin clean"
+    assert not do("uninstall_compute", run, ready).acted
+
+
+def one_vm(run: Run, site: Site) -> None:
+    site.cloud(servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": run.computes[0].name}], services=[])
+
+
+def test_nothing_is_uninstalled_under_a_vm(run: Run, ready: Site) -> None:
+    one_vm(run, ready)
+    with pytest.raises(PreconditionFailed, match=r"web \(ACTIVE\)"):
+        do("uninstall_compute", run, ready)
+    assert ready.asked == []
+
+
+def test_nothing_is_uninstalled_while_the_cloud_does_not_tell_its_vms(run: Run, ready: Site) -> None:
+    (ready.says / "cloud-is-down").touch()
+    with pytest.raises(Exception, match="Unable to establish connection"):
+        do("uninstall_compute", run, ready)
+    assert ready.asked == []
+
+
+@pytest.mark.parametrize("policy", [VmPolicy.ACCEPT_OUTAGE, VmPolicy.NODE_FAULTY])
+def test_with_an_accepted_outage_it_is_uninstalled_under_a_vm(run: Run, ready: Site, policy: VmPolicy) -> None:
+    one_vm(run, ready)
+    assert do("uninstall_compute", replace(run, vm_policy=policy), ready).acted
+
+
+def test_an_uninstallation_without_effect_is_found_whatever_its_exit_status(run: Run, ready: Site) -> None:
+    (ready.says / "clean-does-nothing").touch()
+    with pytest.raises(GoalNotReached, match="has release 101"):
+        do("uninstall_compute", run, ready)
+
+
+def test_a_node_that_is_back_is_not_uninstalled(run: Run, ready: Site) -> None:
+    ready.install(run.computes[0], "100")
+    assert not do("uninstall_compute", run, ready).acted
+
+
+def test_a_node_whose_installation_is_not_proven_is_uninstalled_again(run: Run, ready: Site) -> None:
+    ready.install(run.computes[0], "100")
+    ready.note_reinstallation(run.computes[0])
+    assert do("uninstall_compute", run, ready).acted
+
+
+@pytest.mark.parametrize(
+    ("active", "constraints", "release"),
+    [(B, (ban(B),), "100"), (A, (), "100"), (A, (ban(A),), "100"), (A, (ban(B),), "101"), (None, (ban(B),), "100")],
+    ids=["B active", "no ban", "A banned", "A bad", "nobody active"],
+)
+def test_b_is_taken_down_only_while_a_is_active_and_good_and_b_is_banned(
+    run: Run, ready: Site, active: str | None, constraints: tuple[str, ...], release: str
+) -> None:
+    ready.pacemaker(active=active, constraints=constraints)
+    ready.install(run.cluster.controllers.a, release)
+    with pytest.raises(PreconditionFailed, match="only while A is active, good, and B is banned"):
+        do("uninstall_b", run, ready)
+    assert ready.asked == []
+
+
+def test_b_is_uninstalled_while_a_serves_and_b_is_banned(run: Run, ready: Site) -> None:
+    assert do("uninstall_b", run, ready).acted
+    assert ready.asked[0] == "host-10-43-203-92: bin clean"
+
+
+# ---- installing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(run: Run, ready: Site) -> Site:
+    """The run's compute has no release, and the installer is going to give it one."""
+    ready.install(run.computes[0], None)
+    installs(ready, run.computes[0])
+    return ready
+
+
+def noted(run: Run) -> bool:
+    return Path(reinstalling_path(run.cluster, run.computes[0])).exists()
+
+
+def test_the_compute_is_back_and_nothing_is_left_unproven(run: Run, empty: Site) -> None:
+    assert do("install_computes", run, empty).acted
+    assert not noted(run)
+    assert not do("install_computes", run, empty).acted
+
+
+def test_the_installer_leaves_out_everyone_else_whatever_stood_in_its_file(run: Run, empty: Site) -> None:
+    do("install_computes", run, empty)
+    others = ",".join(node.address for node in run.cluster.nodes if node not in run.computes)
+    assert f"it excludes {others}" in empty.asked
+
+
+def test_the_installers_exit_status_means_nothing_its_log_tells(run: Run, empty: Site) -> None:
+    (empty.says / "install-fails").touch()
+    with pytest.raises(CommandFailed, match="the installer did not report: Installation completed successfully"):
+        do("install_computes", run, empty)
+    assert noted(run), "packages are there, yet the compute must not pass for rolled back"
+    (empty.says / "install-fails").unlink()
+    assert do("install_computes", run, empty).acted
+    assert not noted(run)
+
+
+def test_an_installer_that_reports_success_without_effect_is_found(run: Run, empty: Site) -> None:
+    installs(empty)
+    with pytest.raises(GoalNotReached, match="has no release"):
+        do("install_computes", run, empty)
+
+
+def test_nothing_is_installed_over_the_bad_release(run: Run, ready: Site) -> None:
+    with pytest.raises(PreconditionFailed, match="no release is installed on host-10-43-203-101"):
+        do("install_computes", run, ready)
+    assert ready.asked == []
+
+
+def test_a_new_key_of_a_reinstalled_host_is_pinned(run: Run, empty: Site) -> None:
+    empty.program("ssh-keyscan", KEYSCAN.replace("AAAAC3Nz", "AAAAC3NzNEW"))
+    do("install_computes", run, empty)
+    pins = Path(run.cluster.daisy.path(f"{run.cluster.paths.state}/known_hosts")).read_text().splitlines()
+    assert f"{run.computes[0].address} ssh-ed25519 AAAAC3NzNEW" in pins
+    assert f"{run.cluster.controllers.a.address} ssh-ed25519 AAAAC3Nz" in pins
+
+
+@pytest.fixture
+def installer_at_work(run: Run) -> Iterator[None]:
+    """A process that looks like the installer of this Daisy host."""
+    path = run.cluster.daisy.path(run.staged_bin)
+    words = [path, "conf_file", "tecs.conf"]
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", *words])
+    ends = time.monotonic() + 10
+    while b"conf_file" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    yield
+    process.kill()
+    process.wait()
+
+
+def test_a_second_installer_is_not_started_beside_another(run: Run, empty: Site, installer_at_work: None) -> None:
+    with pytest.raises(PreconditionFailed, match="an installer runs already: process"):
+        do("install_computes", run, empty)
+    assert empty.asked == []
+
+
+def test_b_is_installed_by_an_installer_that_leaves_out_everyone_else(run: Run, ready: Site) -> None:
+    b = run.cluster.controllers.b
+    ready.install(b, None)
+    installs(ready, b)
+    assert do("install_b", run, ready).acted
+    excluded = next(each for each in ready.asked if each.startswith("it excludes")).split()[-1].split(",")
+    assert b.address not in excluded
+    assert len(excluded) == len(run.cluster.nodes) - 1
