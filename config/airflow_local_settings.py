@@ -20,6 +20,6 @@ IMPORTED_ONCE = (
     "tecs.sections",
 )
 
-if {"scheduler", "triggerer", "dag-processor"} & set(sys.argv):
+if {"scheduler", "triggerer", "dag-processor", "worker"} & set(sys.argv):
     for module in IMPORTED_ONCE:
         importlib.import_module(module)

@@ -86,7 +86,6 @@ def airflow_environment(place: Place, secrets: Secrets) -> dict[str, str]:
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         # a new DAG file is seen within seconds (a changed one always is)
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     }
     if place.lab is not None:

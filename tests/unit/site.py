@@ -101,7 +101,7 @@ class Site:
             "crm_node": SAY_FILE.format(name="crm_node", file="name"),
         }.items():
             self.program(name, text)
-        self.program("python3", f'exec {sys.executable} "$@"')
+        self.program("python3", f'exec {sys.executable} -S "$@"')
         self.records("pcs", PCS)
         self.records("openstack-service")
         for node in cluster.nodes:
@@ -195,7 +195,7 @@ class Site:
         """Say which VMs and nova-compute services the cloud has; `openstack` moves, enables and disables them."""
         (self.says / "servers.json").write_text(json.dumps(servers))
         (self.says / "services.json").write_text(json.dumps(services))
-        self.program("openstack", f'exec {sys.executable} -I {Path(__file__).with_name("openstack.py")} "$@"')
+        self.program("openstack", f'exec {sys.executable} -I -S {Path(__file__).with_name("openstack.py")} "$@"')
         openrc = self.write(self.cluster.controllers.a, self.cluster.paths.openrc, "export OS_PASSWORD=secret\n")
         assert openrc.exists()
 

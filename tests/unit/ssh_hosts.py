@@ -21,6 +21,7 @@ class SshHosts:
         self._loop = loop
         self._servers: dict[str, asyncssh.SSHAcceptor] = {}
         self._connections: dict[str, list[asyncssh.SSHServerConnection]] = {}
+        self._commands: dict[asyncio.Task[None], asyncio.subprocess.Process] = {}
         self.sessions: dict[str, int] = {}
         self.port = 0
 
@@ -41,9 +42,10 @@ class SshHosts:
         self._await(self._cut(address))
 
     def close(self) -> None:
-        """End every server."""
+        """End every server and every command that still runs."""
         for address in list(self._servers):
             self.stop(address)
+        self._await(self._end_commands())
 
     async def _listen(self, address: str, key: asyncssh.SSHKey) -> None:
         connections = self._connections.setdefault(address, [])
@@ -72,7 +74,11 @@ class SshHosts:
             "stderr": asyncio.subprocess.PIPE,
         }
         shell = await asyncio.create_subprocess_exec("sh", "-c", process.command or "", **pipes)
+        task = asyncio.current_task()
+        assert task is not None
+        self._commands[task] = shell
         out, err = await shell.communicate()
+        del self._commands[task]
         if process.is_closing():
             return
         process.stdout.write(out)
@@ -83,6 +89,12 @@ class SshHosts:
         server.close()
         await server.wait_closed()
         await self._cut(address)
+
+    async def _end_commands(self) -> None:
+        running = dict(self._commands)
+        for shell in running.values():
+            shell.kill()
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _cut(self, address: str) -> None:
         connections = self._connections.get(address, [])
