@@ -230,6 +230,8 @@ class Topology:
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
             MEMBER_VARIABLE: str(self.folder),
+            # Airflow and Celery set their processes' titles, which by default overwrites the mark above
+            "SPT_NOENV": "1",
             "AIRFLOW_HOME": str(self.folder / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
