@@ -14,7 +14,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  SCENARIO=A  the whole cluster (default)     SCENARIO=B  controller B     SCENARIO=C  one compute"
-	@echo "  PACE=20     how many times faster than real the lab lives; 1: the runbook's own times"
+	@echo "  PACE=40     how many times faster than real the lab lives; 1: the runbook's own times"
 
 demo: runtime ## watch a broken cluster come back through Airflow: SCENARIO=A|B|C PACE=n
 	@$(PY) -m console.demo --scenario $(SCENARIO) $(PACE_OPTION)

@@ -63,7 +63,8 @@ class Plan:
         at = max(by_id, key=lambda t: self.ends[t], default=None)
         while at is not None:
             path.append(at)
-            at = max((t for t in by_id[at].after if t in by_id), key=lambda t: self.ends[t], default=None)
+            # Of several that end together the first in the plan's order: sets have none of their own.
+            at = max((t for t in by_id if t in by_id[at].after), key=lambda t: self.ends[t], default=None)
         return tuple(reversed(path))
 
     @property

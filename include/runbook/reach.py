@@ -7,6 +7,7 @@ product's own known_hosts on the Daisy host holds, and the inventory's where no 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,9 @@ from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostUnreacha
 from include.runbook.perform import READ_LIMIT
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Verdict
+
+# Sessions and channels are no news for whoever reads a step's log.
+logging.getLogger("asyncssh").setLevel(logging.WARNING)
 
 AT_ONCE = 50
 """Connections opened side by side; sshd's default MaxStartups is per host, so this bounds only this machine."""

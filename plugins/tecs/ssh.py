@@ -19,6 +19,9 @@ from include.runbook.perform import READ_LIMIT, in_short
 from include.runbook.reach import OUTPUT_LIMIT, Credentials
 from include.runbook.shell import Output
 
+# Sessions are opened for every step; that they were is no news for its log.
+logging.getLogger("paramiko").setLevel(logging.WARNING)
+
 
 def credentials(connection: Connection) -> Credentials:
     """Return what an Airflow SSH connection says about logging in."""

@@ -60,7 +60,7 @@ class JobTrigger(BaseTrigger):
                         lost_since = None
                         self._show(seen.output)
                         offset = seen.offset
-                        if seen.ended and not seen.output:
+                        if seen.ended and len(seen.output) < job.CHUNK:
                             yield TriggerEvent({"begun": self.begun})
                             return
                         # A prompt may come in two looks: what is new is read together with the line that it ends.

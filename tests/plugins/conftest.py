@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +18,23 @@ from include.runbook.perform import READ_LIMIT
 from include.runbook.shell import Output
 from tests.unit.site import Site
 
-EXAMPLE = Path(__file__).parents[2] / "include/clusters/example.yaml"
+PROJECT = Path(__file__).parents[2]
+EXAMPLE = PROJECT / "include/clusters/example.yaml"
 
 OnRun = Callable[[Host, str], None]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def airflow_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An Airflow home of its own, and this project's plugins where Airflow would put them."""
+    home = tmp_path_factory.mktemp("airflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_HOME", str(home))
+        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+        patch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(PROJECT / "plugins"))
+        patch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(PROJECT / "dags"))
+        patch.syspath_prepend(str(PROJECT / "plugins"))
+        yield home
 
 
 @pytest.fixture
