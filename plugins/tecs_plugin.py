@@ -1,6 +1,7 @@
-"""What Airflow itself must know of this project: the deadline that follows from a run's plan."""
+"""What Airflow itself must know of this project: a run's deadline, and whom to tell when something is cancelled."""
 
 from airflow.plugins_manager import AirflowPlugin
+from tecs.cancelling import CancelListener
 from tecs.deadlines import PlannedEnd
 
 
@@ -9,3 +10,4 @@ class TecsPlugin(AirflowPlugin):
 
     name = "tecs"
     deadline_references = [PlannedEnd]  # noqa: RUF012  Airflow reads it from the class
+    listeners = [CancelListener()]  # noqa: RUF012

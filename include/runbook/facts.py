@@ -163,11 +163,12 @@ class Constraint:
     resource: str
     node: str | None
     score: int
+    expires: bool = False
 
     @property
     def is_ban(self) -> bool:
-        """The resource must not run on the node."""
-        return self.score <= -INFINITY
+        """The resource must not run on the node, for good: a rule with a lifetime stays in the text when it has ended."""
+        return self.score <= -INFINITY and not self.expires
 
     @property
     def is_preference(self) -> bool:
@@ -198,7 +199,8 @@ def _location(location: ET.Element, source: str) -> Iterator[Constraint]:
     for rule in rules:
         about_name = [test for test in rule.findall("expression") if test.get("attribute") == "#uname"]
         one = about_name[0].get("value") if len(about_name) == 1 and about_name[0].get("operation") == "eq" else None
-        yield Constraint(own_id, resource, one, _score(rule.get("score", "0"), source))
+        expires = rule.find("date_expression") is not None
+        yield Constraint(own_id, resource, one, _score(rule.get("score", "0"), source), expires)
 
 
 def _score(text: str, source: str) -> int:

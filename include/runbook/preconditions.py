@@ -21,6 +21,7 @@ from include.runbook.goals import (
     servers_on,
     services_in,
 )
+from include.runbook.plan import nodes_rolled_back
 from include.runbook.request import batches
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Read, Run, Verdict
@@ -41,10 +42,7 @@ def preconditions(run: Run) -> tuple[Goal, ...]:
 
 def _concerned(run: Run) -> tuple[Host, ...]:
     cluster = run.cluster
-    controllers = (cluster.controllers.a, cluster.controllers.b)
-    if run.dag == "rollback_controller":
-        return (cluster.daisy, *controllers)
-    return (cluster.daisy, *controllers, *run.computes)
+    return (cluster.daisy, cluster.controllers.a, *nodes_rolled_back(run))
 
 
 def reachable(host: Host) -> Goal:

@@ -51,7 +51,8 @@ def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ..
     ]
     if survey.active != cluster.controllers.a.name:
         found.append(f"{survey.active or 'no controller'} is active, expected {cluster.controllers.a.name}")
-    found += [f"nova-compute is not up on {name}" for name, up in survey.services.items() if name in hosts and not up]
+    computes = [compute.name for compute in cluster.computes if compute.name in hosts]
+    found += [f"nova-compute is not up on {name}" for name in computes if not survey.services.get(name)]
     return tuple(found)
 
 

@@ -15,6 +15,7 @@ from include.runbook.plan import make_steps
 from include.runbook.request import read_request
 from include.runbook.step import KINDS, Run
 from tecs.operators import stop_jobs
+from tecs.requests import owner_of
 from tecs.ssh import SshHosts
 
 ONLY_LOST_WORKERS = ExceptionRetryPolicy(rules=[RetryRule(exception=Exception, action=RetryAction.FAIL)])
@@ -52,12 +53,11 @@ class BatchRun(TriggerDagRunOperator):
     def on_kill(self) -> None:
         """End the remote jobs of the batch: its tasks see that their parent is gone, its jobs would not."""
         conf = dict(self.conf or {})
-        parent = conf["parent"]
         run = read_request(
             conf,
             Inventories(clusters_directory()),
-            owner=f"{parent['dag_id']}/{parent['run_id']}",
-            user=parent.get("user", ""),
+            owner=owner_of(self.trigger_dag_id, str(self.trigger_run_id), conf),
+            user="",
             dag=self.trigger_dag_id,
             computes_asked=True,
         )

@@ -16,6 +16,7 @@ from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform, still_pending
 from include.runbook.plan import hosts_of, step_text
 from include.runbook.step import Run, Step, kind
+from tecs.cancelling import REASON
 from tecs.failures import reported
 from tecs.recording import Recorded
 from tecs.requests import require_living_parent, run_of
@@ -130,7 +131,7 @@ class DetachedStep(RunbookStep):
         if self._starting is not None:
             step, run = self._starting
             with SshHosts(run.cluster, self.log) as hosts:
-                stop_jobs([step], run, hosts, "cancelled in Airflow")
+                stop_jobs([step], run, hosts, REASON)
 
     def _begun(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> Outcome | None:
         """Start the job or attach to it; only what ends here is recorded here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import Context
@@ -16,6 +17,10 @@ BATCH_DAG = "rollback_compute"
 """The scenario that takes chosen computes; scenario A triggers it for each batch."""
 
 
+SCENARIOS = frozenset({"rollback_cluster", "rollback_controller", BATCH_DAG})
+"""The DAGs of this project, among whatever else an Airflow may run."""
+
+
 def run_of(context: Context) -> Run:
     """Return the run that this task belongs to; raises RequestRefused for a request that cannot be carried out.
 
@@ -23,7 +28,7 @@ def run_of(context: Context) -> Run:
     """
     dag_run = context["dag_run"]
     parent = parent_of(context)
-    owner = f"{parent['dag_id']}/{parent['run_id']}" if parent else f"{dag_run.dag_id}/{dag_run.run_id}"
+    owner = owner_of(dag_run.dag_id, dag_run.run_id, dag_run.conf or {})
     user = (parent or {}).get("user") or dag_run.triggering_user_name or "the scheduler"
     asked: dict[str, Any] = {**context["params"], **(dag_run.conf or {})}
     return read_request(
@@ -34,6 +39,12 @@ def run_of(context: Context) -> Run:
         dag=dag_run.dag_id,
         computes_asked=dag_run.dag_id == BATCH_DAG,
     )
+
+
+def owner_of(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> str:
+    """Return who holds the cluster's lock in this run: the run itself, or the one that it is a batch of."""
+    parent = conf.get("parent")
+    return f"{parent['dag_id']}/{parent['run_id']}" if parent else f"{dag_id}/{run_id}"
 
 
 def parent_of(context: Context) -> dict[str, str] | None:

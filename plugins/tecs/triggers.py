@@ -17,6 +17,7 @@ from include.runbook.errors import HostUnreachable, RunbookError
 from include.runbook.perform import PASSWORD_PROMPT
 from include.runbook.reach import connect, run
 from include.runbook.shell import printable
+from tecs.cancelling import REASON
 from tecs.ssh import credentials
 
 QUICKEST, SLOWEST = 0.2, 1.0
@@ -81,7 +82,7 @@ class JobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """End the job: the task was marked failed or cleared by a person."""
-        await self._stop("cancelled in Airflow")
+        await self._stop(REASON)
         self.log.warning("%s: the job was cancelled", self.label)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ from include.runbook.step import KINDS
 PACE = "200"
 PATIENCE = 300
 """Seconds for one run of a scenario; a run needs about sixty on two cores."""
+
+FIRST_NETWORK = 30 + os.getpid() % 180
+"""The labs' loopback networks begin here: two sessions of tests on one machine do not get in each other's way."""
 
 CHANGING = {kind.task_id for kind in KINDS.values() if kind.changes}
 LABS = {
@@ -112,7 +116,7 @@ def fleet(folder: Path) -> Iterator[dict[str, LabClient]]:
     connections: dict[str, Any] = {}
     try:
         for number, (name, (scenario, options)) in enumerate(LABS.items()):
-            inventory = make_inventory(name, network=f"127.{40 + number}", computes=2, dvs=1)
+            inventory = make_inventory(name, network=f"127.{FIRST_NETWORK + number}", computes=2, dvs=1)
             inventory["ssh"]["connection"] = f"tecs-{name}"
             file = folder / f"{name}.yaml"
             file.write_text(yaml.safe_dump(inventory, sort_keys=False))

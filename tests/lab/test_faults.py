@@ -108,12 +108,15 @@ def test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_inst
 
 
 @on("cancelled")
-def test_marking_the_task_failed_ends_the_remote_job_and_the_run_can_be_resumed(site: Site) -> None:
+def test_marking_the_task_failed_ends_the_remote_job_though_no_triggerer_watches_and_the_run_can_be_resumed(
+    site: Site,
+) -> None:
     site.lab.fault(SLOW_INSTALLER)
     run = site.start("rollback_compute", computes=[first_compute(site)])
     wait_for_state(site, run, "A4.6_install_computes", "deferred")
     wait_for_installer(site)
 
+    kill_triggerer(site)
     path = f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/A4.6_install_computes"
     rest(site).patch(path, json={"new_state": "failed"}).raise_for_status()
 

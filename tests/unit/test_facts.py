@@ -86,7 +86,7 @@ def test_constraints_are_read_by_node_and_by_rule() -> None:
     assert facts.parse_constraints(_data("cib-constraints.xml"), source=SOURCE) == (
         Constraint(f"cli-ban-lb_float_ip-on-{B}", "lb_float_ip", B, -facts.INFINITY),
         Constraint("cli-prefer-lb_float_ip", "lb_float_ip", A, facts.INFINITY),
-        Constraint(f"cli-ban-mongodb-on-{A}", "mongodb", A, -facts.INFINITY),
+        Constraint(f"cli-ban-mongodb-on-{A}", "mongodb", A, -facts.INFINITY, expires=True),
         Constraint("location-db_fs", "db_fs", A, 50),
         Constraint("location-ping", "db_fs", None, -facts.INFINITY),
     )

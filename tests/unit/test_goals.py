@@ -139,7 +139,6 @@ def test_b_counts_as_banned_only_by_the_one_ban_that_keeps_it_off(
     assert judged(goal, constraints(*found), said(A), said(status_xml())).met is banned
 
 
-@pytest.mark.xfail(strict=True, reason="a constraint's lifetime is not read, so an expired ban counts as one in force")
 def test_a_ban_that_ends_by_itself_does_not_count_as_keeping_b_off(cluster: Cluster) -> None:
     """`pcs resource ban ... lifetime=PT1H` stays in the configuration when it has expired, and B may take over."""
     rule = f'''<rsc_location id="cli-ban-lb_float_ip-on-{B}" rsc="lb_float_ip"><rule id="r" score="-INFINITY">

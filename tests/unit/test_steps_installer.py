@@ -49,7 +49,11 @@ def ready(run: Run, site: Site) -> Site:
     site.pacemaker(active=A, constraints=(ban(B),))
     for host in (cluster.daisy, cluster.controllers.b, *run.computes):
         site.write(host, run.staged_bin, BIN).chmod(0o755)
-    site.write(cluster.daisy, f"{cluster.paths.tecs_install}/tecs.conf", "[general]\nEXCLUDE_SERVERS = nobody\n")
+    site.write(
+        cluster.daisy,
+        f"{cluster.paths.tecs_install}/tecs.conf",
+        "[general]\nEXCLUDE_SERVERS = nobody\nCONFIG_HA_HOSTS = 10.43.203.91\n",
+    )
     site.cloud(servers=[], services=[])
     site.program("ssh-keyscan", KEYSCAN)
     pins = "".join(f"{node.address} ssh-ed25519 AAAAC3Nz\n" for node in cluster.nodes)

@@ -23,7 +23,7 @@ from include.runbook.goals import (
 from include.runbook.remote_python import conf_edit
 from include.runbook.shell import quote
 from include.runbook.step import Goal, Over, Run, Step, any_of, kind, step
-from include.runbook.steps.tecs_conf import all_but, hosts_returned, installed_conf, leaving_out
+from include.runbook.steps.tecs_conf import all_but, hosts_returned, installed_conf, leaving_out, names_no_stranger
 
 SUCCESS = "Installation completed successfully"
 """What Packstack prints last when it has installed everything."""
@@ -118,6 +118,7 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
         daisy,
         goal=hosts_returned(run, hosts),
         requires=(
+            names_no_stranger(cluster, conf),
             command_succeeds("no other installer runs on the Daisy host", daisy, _no_installer_runs(daisy)),
             *clear,
         ),

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from include.runbook.cluster import Cluster, Host
 from include.runbook.goals import command_succeeds, returned
 from include.runbook.remote_python import conf_edit
-from include.runbook.shell import quote
-from include.runbook.step import Goal, Over, Run, Step, all_of, any_of, kind, step
+from include.runbook.shell import Output, quote
+from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
 EXCLUDED = "general/EXCLUDE_SERVERS"
 MAPPINGS = "general/CONFIG_NEUTRON_ML2_JSON_PATH"
@@ -74,8 +74,32 @@ def _edit(name: str, run: Run, daisy: Host, excluded: Sequence[Host], hosts: Seq
         daisy,
         goal=any_of(hosts_returned(run, hosts), edited),
         proof=edited,
+        requires=(names_no_stranger(run.cluster, target),),
         action=conf_edit("apply", target, edits),
+        advice="The installer would reinstall a host that the inventory does not know. Add it to the inventory, or take it "
+        "out of the cluster in Daisy.",
     )
+
+
+def names_no_stranger(cluster: Cluster, conf: str) -> Goal:
+    """Every host in the answer file's CONFIG_*_HOSTS is one of the inventory's.
+
+    The installer reinstalls whatever stands there and is not left out; and only hosts that are known can be left out.
+    """
+    listed = f"sed -n 's/^CONFIG_[A-Z0-9_]*_HOSTS *= *//p' {quote(conf)} | tr -d \"'\\\"\" | tr ',' '\\n'"
+    known = {name for node in cluster.nodes for name in (node.name, node.address)} | set(map(str, cluster.virtual_ips))
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        named = {word.strip() for word in outputs[0].stdout.splitlines()} - {""}
+        strangers = sorted(named - known)
+        if not named:
+            return Verdict(False, f"{conf} names no host at all: {outputs[0].tail or 'no CONFIG_*_HOSTS key'}")
+        return Verdict(
+            not strangers, f"unknown to the inventory: {', '.join(strangers)}" if strangers else "all are known"
+        )
+
+    sentence = f"every host in {conf} is in the inventory, so that it can be left out"
+    return Goal(sentence, (Read(cluster.daisy, listed),), judge)
 
 
 def leaving_out(cluster: Cluster, excluded: Sequence[Host]) -> str:
