@@ -9,7 +9,6 @@ Connecting, scheduling, starting tasks, watching jobs and the decisions in betwe
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from console.stack import LabRequest, Stack, free_port
 from console.watch import BATCH_DAG, BATCHES_TASK, follow, shape_of
 from include.lab.client import LabClient
 from include.runbook.cluster import Cluster, load_cluster
+from include.runbook.custody import read_record
 from include.runbook.step import KINDS, VmPolicy
 
 NETWORK = "127.77"
@@ -74,10 +74,10 @@ def measure(computes: int, pace: float, state: Path, console: Console) -> Measur
     return Measured(computes, (done.end - done.start).total_seconds(), remote)
 
 
-def record(lab: LabClient, cluster: Cluster) -> list[dict[str, Any]]:
+def record(lab: LabClient, cluster: Cluster) -> tuple[dict[str, Any], ...]:
     """Every event that runs recorded on the lab's Daisy host."""
     text = lab.run(cluster.daisy.name, f"cat {cluster.daisy.path(cluster.paths.state)}/record/*.jsonl").stdout
-    return [json.loads(line) for line in text.splitlines()]
+    return read_record(text)
 
 
 def remote_shape(airflow: Airflow, run: Run, events: Sequence[Mapping[str, Any]]) -> Shape:

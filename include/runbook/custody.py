@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import ConnectionLost, FactUnreadable
@@ -96,7 +97,7 @@ def record_script(run: Run, event: dict[str, object]) -> str:
     return f"mkdir -p \"$(dirname {path})\" && printf '%s\\n' {quote(line)} >> {path}"
 
 
-def read_record(text: str) -> tuple[dict[str, object], ...]:
+def read_record(text: str) -> tuple[dict[str, Any], ...]:
     """Read a run's record; a line that a crash has cut off is kept as unreadable."""
     events = []
     for line in text.splitlines():

@@ -234,64 +234,6 @@ def maintenance_by(properties: Mapping[str, str]) -> str | None:
     return None
 
 
-# ---- pcs -------------------------------------------------------------------------------------------------------------
-
-_ID = r"(?:.*\(id: ?(?P<id>[^)]+)\))?"
-_RESOURCE = re.compile(r" +Resource(?: pattern)?: (?P<resource>.+)")
-_NODE = re.compile(rf" +(?:(?:En|Dis)abled on|Node): (?P<node>\S+) \(score:(?P<score>[^)]+)\){_ID}.*")
-_SENTENCE = re.compile(
-    r" +resource(?: pattern)? '(?P<resource>[^']+)' (?P<verb>prefers|avoids) node '(?P<node>[^']+)'"
-    rf" with score (?P<score>\S+){_ID}.*"
-)
-_CONSTRAINT = re.compile(r" +Constraint(?: \(expired\))?: (?P<id>\S+)")
-_RULED = re.compile(r" +resource(?: pattern)? '(?P<resource>[^']+)'(?: \(id: (?P<id>[^)]+)\))?")
-_RULE = re.compile(r" +Rule(?: \(expired\))?:(?:.*\bscore=(?P<score>\S+))?.*")
-_NAME_IS = re.compile(r" +(?:Expression: )?#uname eq (?:string )?(?P<node>\S+).*")
-_PASSED_OVER = re.compile(r" +(?:(?:En|Dis)abled on:|(?:Expression|Date Spec|Duration|Options|Rules):?.*|[a-z-]+=.*)")
-
-
-def parse_constraint_listing(text: str, *, source: str) -> tuple[Constraint, ...]:
-    """Read the location constraints from `pcs constraint`, with or without `--full`, of pcs 0.9 to 0.11.
-
-    Without `--full`, pcs leaves out ids. Rules that are about no one node are passed over; `parse_constraints` tells
-    them too.
-    """
-    lines = text.splitlines()
-    if "Location Constraints:" not in lines:
-        raise _unreadable(source, f"no list of location constraints: {_shown(text)}")
-    found: list[Constraint] = []
-    resource, own_id, rule_score = "", "", ""
-    for line in lines[lines.index("Location Constraints:") + 1 :]:
-        if not line.startswith(" "):
-            break
-        if told := _RESOURCE.fullmatch(line):
-            resource = told["resource"]
-        elif told := _NODE.fullmatch(line):
-            found.append(Constraint(told["id"] or "", resource, told["node"], _score(told["score"], source)))
-        elif told := _SENTENCE.fullmatch(line):
-            score = _score(told["score"], source) * (-1 if told["verb"] == "avoids" else 1)
-            found.append(Constraint(told["id"] or "", told["resource"], told["node"], score))
-        elif told := _CONSTRAINT.fullmatch(line):
-            own_id = told["id"]
-        elif told := _RULED.fullmatch(line):
-            resource, own_id = told["resource"], told["id"] or ""
-        elif told := _RULE.fullmatch(line):
-            rule_score = told["score"] or "0"
-        elif told := _NAME_IS.fullmatch(line):
-            found.append(Constraint(own_id, resource, told["node"], _score(rule_score, source)))
-        elif _PASSED_OVER.fullmatch(line) is None:
-            raise _unreadable(source, f"a constraint of an unknown form: {_shown(line.strip())}")
-    return tuple(found)
-
-
-def parse_pcs_version(text: str, *, source: str) -> tuple[int, ...]:
-    """Read `pcs --version`: (0, 9, 137) or (0, 11, 5)."""
-    version = re.match(r"[0-9]+(?:\.[0-9]+)+", text.strip())
-    if version is None:
-        raise _unreadable(source, f"no version of pcs: {_shown(text)}")
-    return tuple(int(part) for part in version[0].split("."))
-
-
 # ---- the cloud -------------------------------------------------------------------------------------------------------
 
 
@@ -409,40 +351,3 @@ def parse_release(probe_output: str, releases: Mapping[str, str], *, source: str
     raise _unreadable(
         source, f"{_shown(printed)}; expected one of: {expected_texts}, or nothing where none is installed"
     )
-
-
-# ---- host keys -------------------------------------------------------------------------------------------------------
-
-_KEY_LINE = re.compile(r"(?P<hosts>\S+) (?P<type>[a-z0-9@.-]+) (?P<key>[A-Za-z0-9+/]{4,}={0,2})(?: .*)?")
-
-
-def parse_known_host(text: str, *, source: str) -> dict[str, tuple[str, ...]]:
-    """Read `ssh-keygen -F NAME`: key type -> the keys (base64) that are known for the one host; empty: it is unknown.
-
-    A type has several keys where stale entries lie beside the current one. Marked lines (`@revoked`,
-    `@cert-authority`) make no key known.
-    """
-    known: dict[str, tuple[str, ...]] = {}
-    for _, kind, key in _key_lines(text, source):
-        known[kind] = (*known.get(kind, ()), key)
-    return known
-
-
-def parse_keyscan(text: str, *, source: str) -> dict[str, dict[str, str]]:
-    """Read `ssh-keyscan`: host, as it stands in known_hosts -> key type -> key (base64). Silent hosts are not in it."""
-    scanned: dict[str, dict[str, str]] = {}
-    for hosts, kind, key in _key_lines(text, source):
-        for host in hosts.split(","):
-            if scanned.setdefault(host, {}).setdefault(kind, key) != key:
-                raise _unreadable(source, f"{host} showed two different keys of type {kind}")
-    return scanned
-
-
-def _key_lines(text: str, source: str) -> Iterator[tuple[str, str, str]]:
-    for line in text.splitlines():
-        if not line.strip() or line.startswith(("#", "@")):
-            continue
-        told = _KEY_LINE.fullmatch(line.strip())
-        if told is None:
-            raise _unreadable(source, f"no line of known_hosts: {_shown(line)}")
-        yield told["hosts"], told["type"], told["key"]

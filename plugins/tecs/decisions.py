@@ -18,7 +18,7 @@ from include.runbook.step import Run
 from include.runbook.survey import survey, wanting
 from tecs.failures import reported
 from tecs.plans import plan_of
-from tecs.requests import parent_of, require_living_parent, run_of
+from tecs.requests import require_living_parent, run_of
 from tecs.ssh import credentials_of
 
 log = logging.getLogger("airflow.task")
@@ -114,11 +114,6 @@ def prove() -> None:
             found += (f"left behind: constraints {now.constraints}, maintenance {now.maintenance}",)
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
-
-
-def is_batch() -> bool:
-    """Tell whether this run is a batch of another."""
-    return parent_of(get_current_context()) is not None
 
 
 def _named(names: list[str]) -> list[str]:

@@ -132,42 +132,6 @@ def test_what_keeps_the_cluster_unmanaged_is_named(properties: dict[str, str], b
     assert facts.maintenance_by(properties) == by
 
 
-# ---- pcs -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("generation", ["0.9", "0.11", "0.11-later"])
-def test_a_full_listing_of_any_pcs_tells_the_same(generation: str) -> None:
-    listing = facts.parse_constraint_listing(_data(f"pcs-{generation}-constraint-full.txt"), source=SOURCE)
-    assert listing[:3] == (
-        Constraint("cli-prefer-lb_float_ip", "lb_float_ip", A, facts.INFINITY),
-        Constraint(f"cli-ban-lb_float_ip-on-{B}", "lb_float_ip", B, -facts.INFINITY),
-        Constraint(f"location-db_fs-{A}-50", "db_fs", A, 50),
-    )
-    assert listing[3:] == (Constraint("location-db_fs", "db_fs", A, facts.INFINITY),)
-
-
-def test_a_short_listing_has_no_ids() -> None:
-    listing = facts.parse_constraint_listing(_data("pcs-0.9-constraint.txt"), source=SOURCE)
-    assert listing == (Constraint("", "lb_float_ip", B, -facts.INFINITY),)
-
-
-def test_a_listing_without_constraints_is_empty() -> None:
-    text = "Location Constraints:\nOrdering Constraints:\nColocation Constraints:\nTicket Constraints:\n"
-    assert facts.parse_constraint_listing(text, source=SOURCE) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "version"), [("0.9.137\n", (0, 9, 137)), ("0.11.5", (0, 11, 5)), ("0.11.5.1+2-ab\n", (0, 11, 5, 1))]
-)
-def test_the_version_of_pcs_is_read(text: str, version: tuple[int, ...]) -> None:
-    assert facts.parse_pcs_version(text, source=SOURCE) == version
-
-
-def test_versions_of_pcs_compare_by_number() -> None:
-    older, newer = (facts.parse_pcs_version(text, source=SOURCE) for text in ("0.9.137", "0.11.5"))
-    assert older < newer
-
-
 # ---- the cloud -------------------------------------------------------------------------------------------------------
 
 
@@ -220,42 +184,6 @@ def test_an_unknown_release_is_refused_with_those_that_are_known(printed: str) -
         facts.parse_release(printed, RELEASES, source=SOURCE)
 
 
-# ---- host keys -------------------------------------------------------------------------------------------------------
-
-
-def test_known_keys_of_a_host_are_read_and_marked_lines_passed_over() -> None:
-    text = (
-        "# Host [127.1.0.12]:2222 found: line 3 \n"
-        "|1|7Ln0b7Ge2Cd2x6ySkS0uu8Pdq2s=|Yk0WwRp3bW0n1YxXx6oO1cmyQk0= ssh-ed25519 AAAAC3old\n"
-        "# Host [127.1.0.12]:2222 found: line 9 \n"
-        "[127.1.0.12]:2222 ssh-ed25519 AAAAC3new root@b\n"
-        "@revoked [127.1.0.12]:2222 ssh-rsa AAAAB3\n"
-    )
-    assert facts.parse_known_host(text, source=SOURCE) == {"ssh-ed25519": ("AAAAC3old", "AAAAC3new")}
-
-
-def test_an_unknown_host_has_no_keys() -> None:
-    assert facts.parse_known_host("", source=SOURCE) == {}
-
-
-def test_scanned_keys_are_read_by_host_and_type() -> None:
-    text = (
-        "# 10.43.203.91:22 SSH-2.0-OpenSSH_9.2\n"
-        "10.43.203.91 ssh-ed25519 AAAAC3a\n"
-        "10.43.203.91 ecdsa-sha2-nistp256 AAAAE2a=\n"
-        "[127.1.0.12]:2222 ssh-ed25519 AAAAC3b\n"
-    )
-    assert facts.parse_keyscan(text, source=SOURCE) == {
-        "10.43.203.91": {"ssh-ed25519": "AAAAC3a", "ecdsa-sha2-nistp256": "AAAAE2a="},
-        "[127.1.0.12]:2222": {"ssh-ed25519": "AAAAC3b"},
-    }
-
-
-def test_a_host_that_shows_two_keys_of_a_type_is_refused() -> None:
-    with pytest.raises(FactUnreadable, match="two different keys"):
-        facts.parse_keyscan("b ssh-rsa AAAA1\nb ssh-rsa AAAA2\n", source=SOURCE)
-
-
 # ---- what cannot be read ---------------------------------------------------------------------------------------------
 
 _STATUS = "<crm_mon><nodes>{nodes}</nodes><resources>{resources}</resources></crm_mon>"
@@ -300,17 +228,6 @@ UNREADABLE: dict[str, tuple[Callable[..., object], str, str]] = {
         "score 'much'",
     ),
     "no properties element": (facts.parse_cluster_properties, "<constraints/>", "expected <crm_config>"),
-    "an error instead of a listing": (
-        facts.parse_constraint_listing,
-        "Error: unable to get cib",
-        "no list of location constraints: 'Error: unable to get cib'",
-    ),
-    "a listing of an unknown form": (
-        facts.parse_constraint_listing,
-        "Location Constraints:\n  lb_float_ip must stay away from b\n",
-        "unknown form",
-    ),
-    "no version": (facts.parse_pcs_version, "command not found", "no version of pcs"),
     "no JSON": (facts.parse_servers, "Missing value auth-url", "no complete JSON"),
     "JSON that is cut off": (facts.parse_servers, '[{"ID": "1"', "no complete JSON"),
     "JSON nested without end": (facts.parse_servers, "[" * 100_000, "no complete JSON"),
@@ -330,12 +247,6 @@ UNREADABLE: dict[str, tuple[Callable[..., object], str, str]] = {
         '[{"Host": "h", "Binary": "nova-compute", "Status": "enabled", "State": "XXX"}]',
         "expected up or down",
     ),
-    "no known_hosts line": (
-        facts.parse_known_host,
-        "do_known_hosts: hostkeys_foreach failed",
-        "no line of known_hosts",
-    ),
-    "no key": (facts.parse_keyscan, "10.0.0.1 ssh-rsa", "no line of known_hosts"),
 }
 
 
@@ -351,12 +262,8 @@ PARSERS = [
     facts.parse_cluster_status,
     facts.parse_constraints,
     facts.parse_cluster_properties,
-    facts.parse_constraint_listing,
-    facts.parse_pcs_version,
     facts.parse_servers,
     facts.parse_compute_services,
-    facts.parse_known_host,
-    facts.parse_keyscan,
 ]
 
 
