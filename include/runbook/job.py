@@ -158,6 +158,20 @@ def read_look(output: Output, offset: int) -> Look:
     return Look(State(words[0]), detail, words[1] == "yes", text, offset + max(0, int(count)))
 
 
+def age(folder: str) -> str:
+    """Return the script that prints how many seconds ago the job began, by its host's own clock."""
+    since = f"{quote(folder)}/begun"
+    return f"test -s {since} && awk -v now=\"$(date +%s.%N)\" '{{ print now - $1; exit }}' {since}"
+
+
+def read_age(output: Output) -> float:
+    """Return what `age` printed; 0 where the job has not begun yet."""
+    try:
+        return max(0.0, float(output.stdout))
+    except ValueError:
+        return 0.0
+
+
 def times(folder: str) -> str:
     """Return the script that prints when the job began and ended."""
     return f"cat {quote(folder)}/begun {quote(folder)}/ended"

@@ -158,6 +158,11 @@ def look(step: Step, hosts: Hosts, run: Run, offset: int = 0) -> job.Look:
     return job.read_look(output, offset)
 
 
+def job_age(step: Step, hosts: Hosts, run: Run) -> float:
+    """Return for how many seconds the step's job has been there: one clock for the SLA, however many tries attach to it."""
+    return job.read_age(hosts.run(step.host, job.age(folder_of(step, run)), READ_LIMIT))
+
+
 def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
     """Start the step's detached job, or attach to it, and return None; or the outcome where no job is needed.
 

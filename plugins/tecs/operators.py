@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.runbook import job
 from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
-from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, perform, still_pending
+from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, job_age, perform, still_pending
 from include.runbook.plan import hosts_of, step_text
 from include.runbook.step import Run, Step, kind
 from tecs.cancelling import REASON
@@ -153,7 +153,7 @@ class DetachedStep(RunbookStep):
             host_key=hosts.host_key(step.host),
             folder=folder_of(step, run),
             label=step.label,
-            begun=time.time(),
+            begun=time.time() - job_age(step, hosts, run),
             sla=timing.sla(run.cluster.pace, run.cluster.tolerance),
         )
 
