@@ -10,13 +10,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
-from include.runbook.cluster import Inventories, clusters_directory
-from include.runbook.plan import make_steps
-from include.runbook.request import read_request
-from include.runbook.step import KINDS, Run
-from tecs.operators import stop_jobs
-from tecs.requests import owner_of
-from tecs.ssh import SshHosts
+from tecs.cancelling import end_jobs
 
 ONLY_LOST_WORKERS = ExceptionRetryPolicy(rules=[RetryRule(exception=Exception, action=RetryAction.FAIL)])
 """A batch that failed has failed: only the loss of the worker, which raises nothing, is worth another try."""
@@ -52,17 +46,7 @@ class BatchRun(TriggerDagRunOperator):
 
     def on_kill(self) -> None:
         """End the remote jobs of the batch: its tasks see that their parent is gone, its jobs would not."""
-        conf = dict(self.conf or {})
-        run = read_request(
-            conf,
-            Inventories(clusters_directory()),
-            owner=owner_of(self.trigger_dag_id, str(self.trigger_run_id), conf),
-            user="",
-            dag=self.trigger_dag_id,
-            computes_asked=True,
-        )
-        with SshHosts(run.cluster, self.log) as hosts:
-            stop_jobs(_detached(run), run, hosts, "the run that the batch belongs to was cancelled")
+        end_jobs(self.trigger_dag_id, str(self.trigger_run_id), dict(self.conf or {}))
 
     def _state(self, context: Context, run_id: str) -> str | None:
         try:
@@ -70,8 +54,3 @@ class BatchRun(TriggerDagRunOperator):
         except AirflowRuntimeError as error:
             self.log.info("no run %s yet (%s)", run_id, type(error).__name__)
             return None
-
-
-def _detached(run: Run) -> list[Any]:
-    kinds = [this for this in KINDS.values() if this.detached and this.id.startswith("A4")]
-    return [made for this in kinds for made in make_steps(this, run)]

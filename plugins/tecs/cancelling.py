@@ -42,7 +42,7 @@ def _in_background(dag_run: DagRun, task_id: str | None, map_index: int) -> None
     threading.Thread(target=end_jobs, args=(*run, task_id, map_index), daemon=True).start()
 
 
-def end_jobs(dag_id: str, run_id: str, conf: dict[str, Any], task_id: str | None, map_index: int) -> None:
+def end_jobs(dag_id: str, run_id: str, conf: dict[str, Any], task_id: str | None = None, map_index: int = -1) -> None:
     """End the detached jobs of one task of a run, or of all its tasks; the run of another DAG is left alone."""
     # Imported here: this module is loaded by every Airflow process, these only where something is cancelled.
     from include.runbook import steps as _registered  # noqa: F401, PLC0415  the import registers every step
@@ -56,6 +56,9 @@ def end_jobs(dag_id: str, run_id: str, conf: dict[str, Any], task_id: str | None
     from tecs.ssh import SshHosts  # noqa: PLC0415
 
     kinds = [kind for kind in KINDS.values() if kind.detached and task_id in (None, kind.task_id)]
+    if dag_id == BATCH_DAG:
+        # A batch shares its owner with the run that it belongs to, and B's jobs are that run's, not the batch's.
+        kinds = [kind for kind in kinds if kind.id.startswith("A4")]
     if dag_id not in SCENARIOS or not kinds:
         return
     known = Inventories(clusters_directory())
