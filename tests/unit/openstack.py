@@ -41,6 +41,9 @@ def main(words: list[str]) -> int:  # noqa: PLR0912  a case for each command
     servers, services = (json.loads((SAYS / f"{name}.json").read_text()) for name in ("servers", "services"))
     match asked_for.words:
         case ["server", "list"]:
+            if (SAYS / "list-fails").exists():
+                sys.stderr.write("Internal Server Error\n")
+                return 1
             print(json.dumps([s for s in servers if asked_for.host in (None, s["Host"])]))
         case ["compute", "service", "list"]:
             print(json.dumps([s for s in services if asked_for.host in (None, s["Host"])]))

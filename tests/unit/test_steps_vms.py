@@ -154,3 +154,10 @@ def test_a_vm_that_cannot_be_created_is_told_and_nothing_of_it_is_left(run: Run,
     assert placed(cloud) == before
     (cloud.says / "no-valid-host").unlink()
     assert create(run, cloud)
+
+
+def test_a_list_that_cannot_be_read_is_not_taken_for_nothing_left_behind(run: Run, cloud: Site) -> None:
+    step = kind("create_and_delete_vm").make(run, run.cluster.daisy)
+    (cloud.says / "list-fails").touch()
+    assert not cloud.run(step.host, step.action, 30).ok
+    assert not any("server create" in line for line in cloud.asked)

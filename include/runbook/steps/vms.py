@@ -119,10 +119,12 @@ def create_and_delete_vm(run: Run, daisy: Host) -> Step:
 left() {{ openstack server list --all-projects -f json | "$python" -c 'import json, sys
 for vm in json.load(sys.stdin):
     if vm["Name"] == sys.argv[1]: print(vm["ID"])' {quote(name)}; }}
-for id in $(left); do openstack server delete --wait "$id" || exit $?; done
+of_before=$(left) || exit $?
+for id in $of_before; do openstack server delete --wait "$id" || exit $?; done
 openstack server create --flavor {quote(vm.flavor)} --image {quote(vm.image)} --nic {quote(nic)} --wait {quote(name)} -f json
 rc=$?
-for id in $(left); do openstack server delete --wait "$id" || exit $?; done
+ours=$(left) || exit $?
+for id in $ours; do openstack server delete --wait "$id" || exit $?; done
 exit $rc"""
     return Step(
         kind("create_and_delete_vm"),
