@@ -50,6 +50,16 @@ class HostUnreachable(RunbookError):
         self.host, self.reason, self.advice = host, reason, advice
 
 
+class HostKeyMissing(RunbookError):
+    """No key is pinned for the host, so no session to it is opened: the first key that comes is never believed."""
+
+    def __init__(self, host: str, address: str, port: int) -> None:
+        advice = f"add host_key of {host} to the inventory (ssh-keyscan -p {port} {address}, compared by eye)"
+        super().__init__(_report(f"{host} is not connected to: no host key is pinned for it", advice=advice))
+        self._rebuild_from(host, address, port)
+        self.host, self.address, self.port, self.advice = host, address, port, advice
+
+
 class HostKeyMismatch(RunbookError):
     """The host showed another key than the pinned one."""
 

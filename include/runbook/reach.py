@@ -17,7 +17,7 @@ import asyncssh
 from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
-from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostUnreachable, RunbookError
+from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable, RunbookError
 from include.runbook.perform import READ_LIMIT
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Verdict
@@ -64,12 +64,9 @@ CredentialsOf = Callable[[str], Credentials]
 
 
 async def connect(host: Host, credentials: Credentials, host_key: str | None) -> asyncssh.SSHClientConnection:
-    """Open a verified session; raises HostUnreachable or HostKeyMismatch."""
+    """Open a verified session; raises HostUnreachable, HostKeyMissing or HostKeyMismatch."""
     if host_key is None:
-        advice = (
-            f"add host_key of {host.name} to the inventory (ssh-keyscan -p {host.port} {host.address}, compared by eye)"
-        )
-        raise HostUnreachable(host.name, "no host key is pinned for it", advice)
+        raise HostKeyMissing(host.name, host.address, host.port)
     keys: list[object] = []
     if credentials.private_key:
         keys.append(asyncssh.import_private_key(credentials.private_key, credentials.passphrase))

@@ -14,7 +14,7 @@ from airflow.sdk import BaseHook, Connection
 from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
-from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostUnreachable, LimitExceeded
+from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostKeyMissing, HostUnreachable, LimitExceeded
 from include.runbook.perform import READ_LIMIT, in_short
 from include.runbook.reach import OUTPUT_LIMIT, Credentials
 from include.runbook.shell import Output
@@ -100,8 +100,7 @@ class SshHosts:
     def _open(self, host: Host) -> paramiko.SSHClient:
         pinned = self.host_key(host)
         if pinned is None and host != self.cluster.daisy:
-            advice = f"add host_key of {host.name} to the inventory (ssh-keyscan -p {host.port} {host.address}, compared by eye)"
-            raise HostUnreachable(host.name, "no host key is pinned for it", advice)
+            raise HostKeyMissing(host.name, host.address, host.port)
         # One attempt: a wrong key is wrong at once, and Airflow retries what is worth retrying.
         hook = SSHHook(
             ssh_conn_id=host.connection,

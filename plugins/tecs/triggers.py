@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.runbook import job
 from include.runbook.cluster import Host
-from include.runbook.errors import HostUnreachable, RunbookError
+from include.runbook.errors import RunbookError
 from include.runbook.perform import PASSWORD_PROMPT
 from include.runbook.reach import connect, run
 from include.runbook.shell import printable
@@ -91,8 +91,6 @@ class JobTrigger(BaseTrigger):
 
     async def _connect(self) -> asyncssh.SSHClientConnection:
         found = credentials(await get_async_connection(self._host.connection))
-        if not self.host_key and not found.host_key:
-            raise HostUnreachable(self._host.name, "no host key is pinned for it")
         return await connect(self._host, found, self.host_key or found.host_key)
 
     async def _refuse_password(self, connection: asyncssh.SSHClientConnection) -> None:

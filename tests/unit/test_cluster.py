@@ -354,6 +354,7 @@ def test_a_failure_says_host_command_status_output_and_what_to_do() -> None:
     [
         errors.RequestRefused("no"),
         errors.HostUnreachable("b", "timed out"),
+        errors.HostKeyMissing("b", "10.0.0.2", 22),
         errors.HostKeyMismatch("b", "ssh-ed25519 A", "ssh-ed25519 B"),
         errors.ConnectionLost("A2", "b", "pcs status", "reset"),
         errors.GoalNotReached("A2", "b", "b is banned", "no ban", "look"),

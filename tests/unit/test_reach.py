@@ -13,7 +13,7 @@ import yaml
 from include.runbook import reach
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import pins_path
-from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostUnreachable
+from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable
 from include.runbook.goals import command_succeeds
 from include.runbook.reach import Credentials, Sweep, connect, sweep
 from include.runbook.shell import Output
@@ -88,7 +88,7 @@ def test_another_key_than_the_pinned_is_refused(cluster: Cluster, login: Credent
 
 
 def test_a_host_without_a_pinned_key_is_refused_with_advice(cluster: Cluster, login: Credentials) -> None:
-    with pytest.raises(HostUnreachable, match=f"ssh-keyscan -p {cluster.ssh.port} {C}"):
+    with pytest.raises(HostKeyMissing, match=f"ssh-keyscan -p {cluster.ssh.port} {C}"):
         ask(cluster.computes[0], login, None, "true")
 
 
