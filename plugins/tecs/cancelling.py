@@ -37,6 +37,10 @@ class CancelListener:
 
 
 def _in_background(dag_run: DagRun, task_id: str | None, map_index: int) -> None:
+    from tecs.requests import is_batch  # noqa: PLC0415  see end_jobs
+
+    if (dag_run.conf or {}).get("parent") and not is_batch(dag_run):
+        return  # it has pretended to be a batch, was refused, and has no job
     # The database's objects belong to the caller's session, so what is needed of them is taken along as plain values.
     run = (dag_run.dag_id, dag_run.run_id, dict(dag_run.conf or {}))
     threading.Thread(target=end_jobs, args=(*run, task_id, map_index), daemon=True).start()

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import Context
+from airflow.sdk.types import DagRunProtocol
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Inventories, clusters_directory
-from include.runbook.errors import PreconditionFailed
+from include.runbook.errors import PreconditionFailed, RequestRefused
 from include.runbook.request import read_request
 from include.runbook.step import Run
 
@@ -48,9 +49,25 @@ def owner_of(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> str:
 
 
 def parent_of(context: Context) -> dict[str, str] | None:
-    """Return which run triggered this one as a batch, if any."""
-    parent = (context["dag_run"].conf or {}).get("parent")
-    return dict(parent) if parent else None
+    """Return which run triggered this one as a batch, if any; raises RequestRefused where somebody else says so.
+
+    A batch enters its parent's lock, so a person's word does not make one: Airflow itself tells who triggered a run.
+    """
+    dag_run = context["dag_run"]
+    parent = (dag_run.conf or {}).get("parent")
+    if not parent:
+        return None
+    if not is_batch(dag_run):
+        raise RequestRefused(
+            "parent: only a batch that rollback_cluster has triggered has one; trigger the scenario without it"
+        )
+    return dict(parent)
+
+
+def is_batch(dag_run: DagRunProtocol) -> bool:
+    """Whether a running task, and no person, has triggered this run as a batch of the run that it names."""
+    parent = (dag_run.conf or {}).get("parent") or {}
+    return dag_run.run_type == "operator_triggered" and dag_run.run_id.startswith(f"{parent.get('run_id')}__batch-")
 
 
 def require_living_parent(context: Context) -> None:

@@ -107,8 +107,15 @@ def context(dag_id: str = "rollback_compute", *, parent_state: str | None = None
         conf.setdefault("computes", ["host-10-43-203-101"])
     if parent_state is not None:
         conf["parent"] = {"dag_id": "rollback_cluster", "run_id": "whole", "user": "operator"}
+    batch = parent_state is not None
     return {
-        "dag_run": SimpleNamespace(dag_id=dag_id, run_id="run-1", conf=conf, triggering_user_name="operator"),
+        "dag_run": SimpleNamespace(
+            dag_id=dag_id,
+            run_id="whole__batch-001" if batch else "run-1",
+            run_type="operator_triggered" if batch else "manual",
+            conf=conf,
+            triggering_user_name="operator",
+        ),
         "params": {},
         "ti": SimpleNamespace(task_id="the_task", get_dagrun_state=lambda dag_id, run_id: parent_state),
     }

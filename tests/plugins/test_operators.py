@@ -333,3 +333,18 @@ def test_a_trigger_carries_no_secret_and_can_be_made_again(operator: Make, stage
     assert JobTrigger(**arguments).serialize() == trigger.serialize()
     assert not {"password", "private_key", "passphrase"} & set(str(arguments).replace("'", " ").split())
     wait(staged)
+
+
+@pytest.mark.parametrize(
+    ("run_type", "run_id"), [("manual", "whole__batch-001"), ("operator_triggered", "another__batch-001")]
+)
+def test_a_run_that_only_pretends_to_be_a_batch_is_refused(
+    operator: Make, site: Site, run_type: str, run_id: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    pretending = context(parent_state="running")
+    pretending["dag_run"].run_type, pretending["dag_run"].run_id = run_type, run_id
+    with pytest.raises(AirflowFailException, match="parent: only a batch that rollback_cluster has triggered"):
+        operator("take_lock").execute(pretending)
+    assert not Path(lock_path(run_one(site.cluster))).exists()
