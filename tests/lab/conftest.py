@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +20,11 @@ from include.lab.client import LabClient
 from include.lab.topology import make_inventory
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.step import KINDS
+from tests.loopback import free_network
 
 PACE = "200"
 PATIENCE = 300
 """Seconds for one run of a scenario; a run needs about sixty on two cores."""
-
-FIRST_NETWORK = 30 + os.getpid() % 180
-"""The labs' loopback networks begin here: two sessions of tests on one machine do not get in each other's way."""
 
 CHANGING = {kind.task_id for kind in KINDS.values() if kind.changes}
 LABS = {
@@ -37,6 +34,7 @@ LABS = {
     "paths": ("A", ("--isolation", "path")),
     "killed": ("C", ()),
     "cancelled": ("C", ()),
+    "abandoned": ("A", ()),
     "refused": ("C", ()),
     "prompted": ("C", ()),
     "stuck": ("C", ()),
@@ -115,8 +113,8 @@ def fleet(folder: Path) -> Iterator[dict[str, LabClient]]:
     labs: dict[str, LabClient] = {}
     connections: dict[str, Any] = {}
     try:
-        for number, (name, (scenario, options)) in enumerate(LABS.items()):
-            inventory = make_inventory(name, network=f"127.{FIRST_NETWORK + number}", computes=2, dvs=1)
+        for name, (scenario, options) in LABS.items():
+            inventory = make_inventory(name, network=free_network(), computes=2, dvs=1)
             inventory["ssh"]["connection"] = f"tecs-{name}"
             file = folder / f"{name}.yaml"
             file.write_text(yaml.safe_dump(inventory, sort_keys=False))

@@ -135,6 +135,34 @@ def test_marking_the_task_failed_ends_the_remote_job_though_no_triggerer_watches
     assert site.finish(run) == "success", site.story(run)
 
 
+@on("abandoned")
+def test_marking_the_whole_run_failed_ends_the_job_of_its_batch_and_the_batch_goes_no_further(site: Site) -> None:
+    site.lab.fault(SLOW_INSTALLER)
+    run = site.start("rollback_cluster")
+    batch = first_batch(site, run)
+    wait_for_state(site, batch, "A4.6_install_computes", "deferred")
+    wait_for_installer(site)
+
+    rest(site).patch(f"/api/v2/dags/{run.dag_id}/dagRuns/{run.run_id}", json={"state": "failed"}).raise_for_status()
+    ends = time.monotonic() + 60
+    while installer_processes(site):
+        assert time.monotonic() < ends, "the installer goes on although its run was marked failed"
+        time.sleep(0.1)
+    assert site.finish(batch) == "failed", site.story(run)
+    states = {t.task_id: t.state for t in site.airflow.task_instances(batch.dag_id, batch.run_id)}
+    assert states["A4.7_repair_nova_conf"] not in ("success", "skipped", "running"), states
+    assert site.lab.state()["cluster"]["constraints"], "the ban on B is kept"
+
+
+def first_batch(site: Site, run: Run) -> Run:
+    """Wait for the first batch of a rollback of the whole cluster and return its run."""
+    ends = time.monotonic() + 200
+    while not (batches := site.airflow.child_runs("rollback_compute", run.run_id)):
+        assert time.monotonic() < ends, site.story(run)
+        time.sleep(0.2)
+    return batches[0]
+
+
 def resume(site: Site, run: Run) -> None:
     """Clear the failed tasks, as the operator's page says, and wait until the run goes on."""
     site.airflow.clear_failed(run.dag_id, run.run_id)

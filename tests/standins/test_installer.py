@@ -14,10 +14,11 @@ import yaml
 from include.lab.client import LabClient
 from include.lab.ending import end_processes_of
 from include.lab.topology import make_inventory
+from tests.loopback import free_network
 from tests.standins.site import OLD_BIN, OVS, A, B, TrialSite
 
 SUCCESS = " **** Installation completed successfully ******"
-NETWORK = "127.213"
+NETWORK = free_network()
 
 
 class InstallingLab:
@@ -31,9 +32,9 @@ class InstallingLab:
         self.bin.parent.mkdir()
         self.bin.write_bytes((self.daisy_root / OLD_BIN).read_bytes())
         self.bin.chmod(0o755)
-        self.compute = "host-127-213-0-21"
-        self.dvs = "host-127-213-0-22"
-        self.a, self.b = "host-127-213-0-11", "host-127-213-0-12"
+        self.a, self.b, self.compute, self.dvs = (
+            f"host-{NETWORK.replace('.', '-')}-0-{number}" for number in (11, 12, 21, 22)
+        )
         self.known_hosts = self.daisy_root / "root/.ssh/known_hosts"
         self.conf = self.daisy_root / "home/tecs_install/tecs.conf"
         source = next((self.daisy_root / "var/lib/daisy/tecs").glob("*/tecs.conf"))

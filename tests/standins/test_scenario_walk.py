@@ -12,8 +12,8 @@ import yaml
 from include.lab.client import LabClient
 from include.lab.isolation import namespace_obstacle
 from include.lab.topology import make_inventory
+from tests.loopback import free_network
 
-NETWORKS = {"userns": "127.211", "path": "127.212"}
 BIN = "ZXTECS_V02.16.11_P7B1_I100_installtecs_el7_noarch.bin"
 
 
@@ -71,7 +71,7 @@ def operator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Operato
     if isolation == "userns" and (obstacle := namespace_obstacle(tmp_path)):
         pytest.skip(f"user namespaces do not work here: {obstacle}")
     inventory = tmp_path / "walk.yaml"
-    inventory.write_text(yaml.safe_dump(make_inventory("walk", NETWORKS[isolation])))
+    inventory.write_text(yaml.safe_dump(make_inventory("walk", free_network())))
     with LabClient.start(inventory, tmp_path / "state", "--isolation", isolation, "--pace", "500") as lab:
         yield Operator(lab)
 

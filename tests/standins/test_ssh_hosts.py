@@ -14,14 +14,16 @@ from include.lab.ending import processes_of
 from include.lab.errors import LabError
 from include.lab.ssh_faults import reads_script
 from include.lab.topology import make_inventory
+from tests.loopback import free_network
 
-A, B, OVS = "host-127-214-0-11", "host-127-214-0-12", "host-127-214-0-21"
+NETWORK = free_network()
+A, B, OVS = (f"host-{NETWORK.replace('.', '-')}-0-{number}" for number in (11, 12, 21))
 
 
 @pytest.fixture(scope="module")
 def inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ssh") / "hosts.yaml"
-    path.write_text(yaml.safe_dump(make_inventory("hosts", "127.214")))
+    path.write_text(yaml.safe_dump(make_inventory("hosts", NETWORK)))
     return path
 
 
@@ -59,7 +61,7 @@ def test_a_large_output_arrives_whole(lab: LabClient) -> None:
 
 
 def test_a_virtual_ip_is_the_active_controller(lab: LabClient) -> None:
-    line = [part.replace("127.214.0.11", "127.214.0.100") for part in lab.ssh_command(A, "hostname")]
+    line = [part.replace(f"{NETWORK}.0.11", f"{NETWORK}.0.100") for part in lab.ssh_command(A, "hostname")]
     assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == B + "\n"
 
 
@@ -69,8 +71,8 @@ def test_a_file_can_be_sent_and_fetched_over_sftp(lab: LabClient, tmp_path: Path
     target = lab.state_dir / "hosts" / A / "home/received"
     options = lab.ssh_command(A)[1:-1]
     scp = ["scp", "-s", *["-P" if option == "-p" else option for option in options]]
-    subprocess.run([*scp, str(sent), f"root@127.214.0.11:{target}"], check=True, capture_output=True)
-    subprocess.run([*scp, f"root@127.214.0.11:{target}", str(fetched)], check=True, capture_output=True)
+    subprocess.run([*scp, str(sent), f"root@{NETWORK}.0.11:{target}"], check=True, capture_output=True)
+    subprocess.run([*scp, f"root@{NETWORK}.0.11:{target}", str(fetched)], check=True, capture_output=True)
     assert sent.read_bytes() == target.read_bytes() == fetched.read_bytes()
 
 
@@ -158,7 +160,7 @@ def test_the_written_inventory_and_connection_are_enough_to_connect(lab: LabClie
     assert written["controllers"]["a"]["host_key"].startswith("ssh-ed25519 AAAA")
     assert written["daisy"]["root"] == str(lab.state_dir / "hosts/daisy")
     connection = json.loads((lab.state_dir / "connections.json").read_text())["tecs_hosts"]
-    assert (connection["host"], connection["login"]) == ("127.214.0.1", "root")
+    assert (connection["host"], connection["login"]) == (f"{NETWORK}.0.1", "root")
     assert connection["extra"]["host_key"].startswith("ssh-ed25519 AAAA")
 
 
@@ -169,9 +171,9 @@ def test_two_labs_cannot_listen_on_the_same_addresses(lab: LabClient, tmp_path: 
 
 def test_stopping_ends_what_was_left_running(inventory: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text(yaml.safe_dump(make_inventory("own", "127.215")))
+    own.write_text(yaml.safe_dump(make_inventory("own", network := free_network())))
     lab = LabClient.start(own, tmp_path / "state")
-    lab.run("host-127-215-0-11", "setsid sleep 1000 > /dev/null 2>&1 < /dev/null &")
+    lab.run(f"host-{network.replace('.', '-')}-0-11", "setsid sleep 1000 > /dev/null 2>&1 < /dev/null &")
     assert any("sleep" in Path(f"/proc/{pid}/cmdline").read_text() for pid in processes_of(lab.state_dir))
     lab.stop()
     assert processes_of(lab.state_dir) == []

@@ -116,7 +116,7 @@ class Site:
         done = subprocess.run(
             ["sh", "-c", script],
             capture_output=True,
-            timeout=timeout,
+            timeout=max(timeout, 30),  # a loaded machine is slow; what a limit does is not tested by these hosts
             check=False,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -198,6 +198,16 @@ class Site:
         self.program("openstack", f'exec {sys.executable} -I -S {Path(__file__).with_name("openstack.py")} "$@"')
         openrc = self.write(self.cluster.controllers.a, self.cluster.paths.openrc, "export OS_PASSWORD=secret\n")
         assert openrc.exists()
+
+    def databases(self, host: Host, schemas: dict[str, dict[str, list[str]]] | None = None) -> None:
+        """Say that the database answers on the host, with these databases; by default as release 100 of the example has them."""
+        default = {
+            name: {"alembic_version": list(known)} if isinstance(known, tuple) else {"migrate_version": [str(known)]}
+            for name, known in self.cluster.releases["100"].schemas.items()
+        }
+        self.tell(host, "schemas.json", json.dumps(schemas or default))
+        for name in ("mysql", "mysqldump"):
+            self.program(name, f'exec {sys.executable} -I -S {Path(__file__).with_name("mysql.py")} {name} "$@"')
 
     def seen(self, file: str) -> list[dict[str, Any]]:
         """Read back `servers` or `services` as the fake cloud has them now."""
