@@ -8,7 +8,7 @@ PY := .venv/bin/python
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan check-cluster lab bench test runtime tools
+.PHONY: help demo up down plan check-cluster import-cluster lab bench test runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ plan: runtime ## print a plan before anything is touched: SCENARIO=A|B|C CLUSTER
 
 check-cluster: runtime ## validate an inventory, and its hosts and pre-conditions over SSH: CLUSTER=name SCENARIO=A|B|C
 	@$(PY) -m console.check_cluster --scenario $(SCENARIO) --cluster $(CLUSTER)
+
+import-cluster: runtime ## draft an inventory from Daisy's API or files: NAME=x FROM=url CLUSTER_ID=uuid, or TECS_CONF=path MAPPINGS=path
+	@$(PY) -m console.import_cluster --name='$(NAME)' $(if $(FROM),--from '$(FROM)') \
+		$(if $(CLUSTER_ID),--cluster-id '$(CLUSTER_ID)') $(if $(TECS_CONF),--tecs-conf '$(TECS_CONF)') \
+		$(if $(MAPPINGS),--mappings '$(MAPPINGS)') $(if $(HOSTS),--hosts '$(HOSTS)') $(if $(filter 1,$(FORCE)),--force)
 
 lab: runtime ## run the lab alone, until Ctrl-C: SCENARIO=A|B|C PACE=n
 	@$(PY) -m include.lab up --inventory include/clusters/lab.yaml --state .run/lab-alone \

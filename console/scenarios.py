@@ -29,9 +29,9 @@ def clusters_beside(state: Path) -> Inventories:
 
 def requested(scenario: str, name: str, clusters: Mapping[str, Cluster]) -> Run:
     """The run that the scenario would be on this cluster. Raises ConsoleError for one that is not possible."""
-    if name not in clusters:
-        raise ConsoleError(f"There is no inventory of a cluster {name!r}; there is {', '.join(sorted(clusters))}.")
     try:
+        if name not in clusters:
+            raise ConsoleError(f"There is no inventory of a cluster {name!r}; there is {', '.join(sorted(clusters))}.")
         conf = conf_of(scenario, clusters[name])
         return read_request(
             conf, clusters, owner="console", user="console", dag=DAGS[scenario], computes_asked=scenario == "C"
