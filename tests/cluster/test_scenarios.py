@@ -1,0 +1,62 @@
+"""The same scenarios as on the embedded lab, through Airflow, on real Pacemaker, systemd, OpenSSH and Nova."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from console.stack import Stack
+from include.cluster_lab.client import ClusterLabClient
+from tests.scenarios import (
+    Site,
+    asked_for,
+    audit,
+    breaks_at_every_changing_step_and_is_resumed,
+    ending_in,
+    has_nothing_left_to_do,
+)
+
+pytestmark = pytest.mark.cluster
+OPTIONS = ("--scenario", "C", "--pace", "60")
+PATIENCE = 900.0
+
+
+@pytest.fixture(scope="module")
+def stack(lab: ClusterLabClient, folder: Path) -> Iterator[Stack]:
+    """Airflow, running, with the lab's inventory and connection."""
+    stack = Stack(folder / "stack", labs=lab.state_dir)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()
+
+
+@pytest.fixture
+def site(lab: ClusterLabClient, stack: Stack) -> Iterator[Site]:
+    """The lab's site; a test puts it into the state where its scenario begins."""
+    with stack.running().airflow() as airflow:
+        yield Site("cluster-lab", lab, airflow, stack, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "dag", "reinstalled"), [("C", "rollback_compute", ("21",)), ("B", "rollback_controller", ("12",))]
+)
+def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
+    lab: ClusterLabClient, site: Site, scenario: str, dag: str, reinstalled: tuple[str, ...]
+) -> None:
+    lab.begin(scenario)
+    breaks_at_every_changing_step_and_is_resumed(site, dag, reinstalled)
+    has_nothing_left_to_do(site, dag)
+
+
+def test_the_whole_cluster_comes_back(lab: ClusterLabClient, site: Site) -> None:
+    lab.begin("A")
+    before = {vm["name"] for vm in lab.state()["vms"]}
+    run = site.start("rollback_cluster", **asked_for(site, "rollback_cluster"))
+    assert site.finish(run) == "success", site.story(run)
+    audit(site, ending_in(site, "12", "21", "22"))
+    assert {vm["name"] for vm in lab.state()["vms"]} == before
+    has_nothing_left_to_do(site, "rollback_cluster")
