@@ -8,7 +8,7 @@ PY := .venv/bin/python
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan check-cluster import-cluster lab bench test runtime tools
+.PHONY: help demo up down plan check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,15 @@ lab: runtime ## run the lab alone, until Ctrl-C: SCENARIO=A|B|C PACE=n
 	@$(PY) -m include.lab up --inventory include/clusters/lab.yaml --state .run/lab-alone \
 		--scenario $(SCENARIO) $(PACE_OPTION)
 
+lab-cluster: runtime ## start the lab of real HA hosts (root, Debian 12+) with Airflow on it: SCENARIO=A|B|C
+	@$(PY) -m include.cluster_lab start --state .run/cluster-lab --scenario $(SCENARIO)
+	@$(PY) -m console.stack --state .run/cluster-airflow up --labs .run/cluster-lab
+	@echo "In the UI: Dags, rollback_cluster (A), rollback_controller (B) or rollback_compute (C), Trigger, Cluster: cluster-lab"
+
+lab-cluster-down: runtime ## end the lab of real HA hosts and its Airflow, and remove every trace of them
+	@$(PY) -m console.stack --state .run/cluster-airflow down
+	@$(PY) -m include.cluster_lab down --state .run/cluster-lab
+
 bench: runtime ## measure what orchestration adds, for 1, 10 and 50 computes
 	@$(PY) -m console.bench
 
@@ -48,6 +57,9 @@ test: tools ## check the code and run every test
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
+	@$(PY) -m pytest -m cluster tests/cluster
 
 runtime:
 	@console/bootstrap.sh requirements.txt

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from console.airflow_settings import PROJECT
+from console.runbook_demands import DEMANDS, Demand
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import load_cluster
 from include.runbook.plan import make_steps
@@ -27,9 +28,24 @@ step and ends its job. The runbook's own total for scenario A with one compute, 
 """
 
 
+ASKED = """
+## What the runbook asks for, and what answers it
+
+| runbook | asks | answered by | otherwise |
+|---|---|---|---|
+"""
+
+
 def page() -> str:
     """Return the whole page as Markdown."""
-    return HEAD + "".join(map(row, sorted(KINDS.values(), key=_order)))
+    steps = "".join(map(row, sorted(KINDS.values(), key=_order)))
+    return HEAD + steps + ASKED + "".join(map(demand_row, DEMANDS))
+
+
+def demand_row(demand: Demand) -> str:
+    """Return the table's row of one thing that the runbook asks for."""
+    steps = ", ".join(f"`{name}`" for name in demand.steps)
+    return f"| {demand.id} | {demand.asks} | {steps} | {demand.otherwise} |\n"
 
 
 def row(kind: Kind) -> str:

@@ -116,7 +116,7 @@ class Stack:
         labs: Path | None = None,
     ) -> None:
         self.state = state.resolve()
-        self._labs = labs
+        self._labs = labs.resolve() if labs else None
         self.dags = dags.resolve()
         self._say = say
         self._memory_file = self.state / "stack.json"
@@ -382,7 +382,8 @@ class Stack:
 
     def _fingerprint(self, with_lab: bool) -> str:
         """Changes with whatever the long-lived processes read only once, at their start."""
-        digest = hashlib.sha256(f"{self.dags} {with_lab} {version('apache-airflow')}".encode())
+        settings = f"{self.dags} {with_lab} {self._labs} {version('apache-airflow')}"
+        digest = hashlib.sha256(settings.encode())
         files = [PROJECT / "console" / "airflow_settings.py"]
         for folder in ("config", "include/runbook", "plugins"):
             files += sorted((PROJECT / folder).rglob("*.py"))
@@ -467,6 +468,7 @@ def arguments() -> argparse.ArgumentParser:
     up.add_argument("--dags", type=Path, default=PROJECT / "dags", help="DAG folder (default: dags)")
     up.add_argument("--port", type=int, default=DEFAULT_PORT, help="port of UI and API; another if it is taken")
     up.add_argument("--lab", action="store_true", help="with a fresh lab")
+    up.add_argument("--labs", type=Path, help="folder with clusters/ and connections.json of a lab that runs by itself")
     up.add_argument("--scenario", default="A", choices=("A", "B", "C"), help="the lab's starting state (default: A)")
     up.add_argument("--pace", type=float, help="times faster than real that the lab lives (default: its inventory's)")
     up.add_argument("--inventory", type=Path, default=PROJECT / "include" / "clusters" / "lab.yaml")
@@ -482,7 +484,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "up":
             lab = LabRequest(options.inventory, options.scenario, options.pace) if options.lab else None
-            running = Stack(options.state, options.dags).up(lab, options.port)
+            running = Stack(options.state, options.dags, labs=options.labs).up(lab, options.port)
             print(f"Airflow: {running.url}  user: {running.user}  password: {running.password}")
         elif options.command == "down":
             Stack(options.state).down()

@@ -12,6 +12,8 @@ serves on the old release, and the ban keeps B from taking over. The ban is kept
 
 **How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*); a failed
 batch resumes where it stopped. What is already true is skipped. The cluster stays locked by this run until it has succeeded.
+Maintenance in which the cluster was found is left where Pacemaker has to act, and put back at the end; of a failed run, *S6*
+says what was found.
 """
 
 from airflow.sdk import chain
@@ -20,11 +22,13 @@ from tecs.scenario import decide, in_batches, scenario, step
 from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
 
 with scenario("rollback_cluster", __doc__) as dag:
-    begun = begin_run()
+    # The runbook's caution: nothing changes before the databases are known to fit the old release, or are backed up.
+    begun = step("back_up_databases")
+    chain(begin_run(), step("note_cluster_mode"), begun)
 
     # A1, A2: A becomes active, and B cannot take over.
     banned = step("ban_float_ip_on_b")
-    chain(begun, step("clear_ban_on_a"), step("move_float_ip_to_a"), banned)
+    chain(begun, step("clear_ban_on_a"), step("leave_maintenance_to_switch"), step("move_float_ip_to_a"), banned)
 
     # A3: meanwhile the installer on the Daisy host, then on every node side by side.
     staged = stage_installer(begun)
@@ -32,10 +36,13 @@ with scenario("rollback_cluster", __doc__) as dag:
     # A4: the computes, batch by batch, each a run of rollback_compute.
     batches = decide("A4", "Divide the computes into batches", compute_batches)
     computes = in_batches(batches.output)
-    chain(begun, batches)
+    chain(begun, [batches, step("note_placement")], computes)
     chain([banned, staged], computes)
 
     # A5, A6: B is reinstalled and comes back; the cluster is verified.
     verified = roll_back_b(begun, after=[computes], installer_free=computes)
 
-    end_run(verified)
+    # Every compute is on the old release now: VMs may go home, if that is asked for.
+    returned = step("return_vms")
+    chain(verified, returned)
+    end_run(returned)

@@ -7,8 +7,12 @@ one is installed, their settings are carried over, and their services are proven
 
 **How long.** About 10 minutes for a batch, plus the time that its VMs need to move (measured: 60 s to 120 s and more).
 
-**Where it may be stopped.** Before *A4.5 Uninstall*: the compute goes on with the bad release; let the scheduler use it
-again with `openstack compute service set --enable`. After it, the compute is out of service until the run is resumed.
+**Where you are asked.** *A4.2 Ask what may become of VMs that stay*, only where some do: under *Required actions*, or by the
+parameter `vm_policy`. Without an answer in time nothing is uninstalled.
+
+**Where it may be stopped.** Before *A4.5 Uninstall*: the computes go on with the bad release, and the scheduler gets them
+back when a task fails. Whoever marks the whole run failed instead does that by hand: `openstack compute service set
+--enable`. After *A4.5*, a compute is out of service until the run is resumed.
 
 **How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*). What is
 already true is skipped. The cluster stays locked by this run until it has succeeded.
@@ -16,7 +20,7 @@ already true is skipped. The cluster stays locked by this run until it has succe
 
 from airflow.sdk import chain
 from tecs.decisions import computes
-from tecs.scenario import decide, each, scenario, step
+from tecs.scenario import ask_consent, decide, each, go_on_or_give_back, scenario, step
 from tecs.sections import begin_run, end_run, stage_installer
 
 with scenario("rollback_compute", __doc__, computes=True) as dag:
@@ -28,26 +32,35 @@ with scenario("rollback_compute", __doc__, computes=True) as dag:
     # A3: the installer on the Daisy host, then on every compute side by side.
     staged = stage_installer(begun)
 
-    # A4.1, A4.2: settings saved and VMs moved, on every compute side by side.
-    drained = each("drain_compute", hosts)
-    chain(each("save_nova_conf", hosts), each("keep_new_vms_off", hosts), drained)
+    # A4.1, A4.2: settings saved and VMs moved; for what stays, a person is asked.
+    saved, drained = each("save_nova_conf", hosts), step("drain_computes")
+    noted, asked = step("note_placement"), ask_consent(hosts)
+    chain(named, noted, drained, asked)
 
     # A4.3, A4.4: meanwhile, on the Daisy host, the installer's files.
     configured = step("edit_tecs_conf_for_computes")
     chain(begun, [step("fetch_tecs_conf"), step("fetch_mappings")], configured)
 
+    # Up to here nothing is lost: unless all is well, the computes go back to the scheduler. Then the drain is finished anew.
+    finished, ready = step("finish_drain"), go_on_or_give_back()
+    chain([staged, saved, asked, configured], finished)
+    chain([named, staged, saved, noted, drained, asked, configured, finished], ready)
+
     # A4.5 to A4.9: from here on each stage waits for every compute of the batch.
     enabled = each("enable_scheduling", hosts)
     chain(
-        [staged, drained, configured],
+        ready,
         each("uninstall_compute", hosts),
         step("drop_stale_keys_of_computes"),
         step("install_computes"),
         each("bring_back_nova_old_conf", hosts),
         each("repair_nova_conf", hosts),
+        each("compare_nova_settings", hosts),
         each("restart_compute_services", hosts),
         each("verify_compute_services", hosts),
         enabled,
     )
 
-    end_run(enabled)
+    returned = step("return_vms")
+    chain(enabled, returned)
+    end_run(returned)

@@ -10,7 +10,8 @@ float IP. B is uninstalled, installed with the old release, brought back into th
 is not proven good. The ban is kept on failure; do not clear it by hand.
 
 **How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*). What is
-already true is skipped. The cluster stays locked by this run until it has succeeded.
+already true is skipped. The cluster stays locked by this run until it has succeeded. Maintenance in which the cluster was
+found is left where Pacemaker has to act, and put back at the end; of a failed run, *S6* says what was found.
 """
 
 from airflow.sdk import chain
@@ -18,7 +19,9 @@ from tecs.scenario import scenario, step
 from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
 
 with scenario("rollback_controller", __doc__) as dag:
-    begun = begin_run()
+    # The runbook's caution: nothing changes before the databases are known to fit the old release, or are backed up.
+    begun = step("back_up_databases")
+    chain(begin_run(), step("note_cluster_mode"), begun)
 
     # A2: the ban is in place since the upgrade began; if it is not, it is set now.
     banned = step("ban_float_ip_on_b")

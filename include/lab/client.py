@@ -185,6 +185,7 @@ def _truth(world: World) -> dict[str, Any]:
             "maintenance": any(world.properties.get(name) == "true" for name in ("maintenance-mode", "unmanaged")),
             "properties": world.properties,
         },
+        "copies": [vars(copy) for copy in world.copies],
         "vms": [{"id": vm.id, "name": vm.name, "host": vm.host, "status": vm.status} for vm in world.vms.values()],
         "installs": {
             machine.name: {"installed": machine.installs, "uninstalled": machine.uninstalls}

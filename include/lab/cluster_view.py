@@ -72,7 +72,7 @@ def _text_2(world: World) -> str:
     lines += ["Node List:", *_nodes(world, "  * "), "", "Active Resources:"]
     unmanaged = " (unmanaged)" if in_maintenance(world) else ""
     lines += [
-        f"  * {each.name}\t({each.agent.replace('::', ':')}):\t Started {each.node}{unmanaged}"
+        f"  * {each.name}\t({each.agent.replace('::', ':')}):\t {_where(world, each)}{unmanaged}"
         for each in found
         if each.clone is None and each.node is not None
     ]
@@ -97,7 +97,7 @@ def _text_1(world: World) -> str:
     ]
     unmanaged = " (unmanaged)" if in_maintenance(world) else ""
     lines += [
-        f" {each.name}\t({each.agent}):\tStarted {each.node}{unmanaged}"
+        f" {each.name}\t({each.agent}):\t{_where(world, each)}{unmanaged}"
         for each in found
         if each.clone is None and each.node is not None
     ]
@@ -105,6 +105,11 @@ def _text_1(world: World) -> str:
         started = [each.node for each in found if each.clone == clone and each.node]
         lines += [f" Clone Set: {clone} [{name}]{unmanaged}", f"     Started: [ {' '.join(started)} ]"]
     return "\n".join(lines) + "\n"
+
+
+def _where(world: World, resource: Resource) -> str:
+    stuck = world.float_stuck and resource.name == world.resource
+    return f"FAILED {resource.node} (blocked)" if stuck else f"Started {resource.node}"
 
 
 def _nodes(world: World, bullet: str) -> list[str]:

@@ -7,18 +7,35 @@ from typing import Any
 
 from include.lab.errors import LabError
 from include.lab.installer_bin import bin_name
+from include.lab.replication import spoil
 from include.lab.world import FOREVER, World
 
 SSH_ACTIONS = ("exit", "drop_before", "drop_after", "hang", "delay")
-INSTALLER_FAULTS = ("hang", "password_prompt", "fail_exit_0", "succeed_exit_1", "half_install", "slow", "garbage")
+VALUES = {
+    "installer": ("hang", "password_prompt", "fail_exit_0", "succeed_exit_1", "half_install", "slow", "garbage"),
+    "takeover": ("refused",),
+    "float_ip": ("stop_fails",),
+    "link": ("cut", "mended"),
+    "bin": ("corrupt", "missing"),
+    "drbd": ("b_newer", "split_brain", "a_secondary"),
+    "cinder_conf": ("fail", "partial"),
+}
+"""The kinds that are fully told by one value."""
+
+VM_ACTIONS = ("refuse_migration", "fail_migration", "hang_migration", "pin", "become")
 KEYS = {
     "ssh": {"ssh", "do", "status", "stderr", "seconds", "count"},
     "installer": {"installer", "factor", "count"},
-    "vm": {"vm", "do", "count"},
+    "vm": {"vm", "do", "status", "count"},
     "takeover": {"takeover", "count"},
+    "float_ip": {"float_ip", "count"},
+    "link": {"link"},
     "service": {"service", "host", "do", "count"},
     "bin": {"bin", "release"},
+    "cinder_conf": {"cinder_conf", "count"},
+    "schema": {"schema", "versions"},
     "host": {"host", "do"},
+    "drbd": {"drbd"},
     "clear": {"clear"},
 }
 
@@ -36,14 +53,23 @@ def inject(world: World, fault: dict[str, Any]) -> None:
     _check(world, kind, fault)
     world.record(str(fault.get("host", "")), "fault", [kind], f"ordered: {fault}")
     if kind == "clear":
-        world.faults = []
+        world.faults, world.a_demoted = [], False
     elif kind == "host":
         world.machines[fault["host"]].down = fault["do"] == "down"
+    elif fault.get("do") in ("pin", "become"):
+        vm = next(vm for vm in world.vms.values() if fault["vm"] in (vm.id, vm.name))
+        vm.flavor, vm.status = ("m1.pinned", vm.status) if fault["do"] == "pin" else (vm.flavor, fault["status"])
+    elif kind == "link":
+        world.link_cut = fault["link"] == "cut"
     elif kind == "bin":
         _spoil_bins(world, fault)
+    elif kind == "drbd":
+        spoil(world, fault["drbd"])
+    elif kind == "schema":
+        world.schemas[fault["schema"]] = (world.schemas[fault["schema"]][0], list(map(str, fault["versions"])))
     else:
-        # A refusal to take over is a property of the node, not of one attempt: it lasts until cleared.
-        default = FOREVER if kind == "takeover" else 1
+        # A refusal to take over or to let go is a property of the node, not of one attempt: it lasts until cleared.
+        default = FOREVER if kind in ("takeover", "float_ip") else 1
         world.faults.append({**fault, "count": int(fault.get("count", default))})
 
 
@@ -58,19 +84,23 @@ def _check(world: World, kind: str, fault: dict[str, Any]) -> None:
             re.compile(aim.get("match", ""))
         except re.error as problem:
             raise LabError(f"{aim['match']!r} is not a regular expression: {problem}") from problem
-    elif kind == "installer":
-        _one_of("installer", fault["installer"], INSTALLER_FAULTS)
+    elif kind in VALUES:
+        _one_of(kind, fault[kind], VALUES[kind])
+        if kind == "drbd" and not world.copies:
+            raise LabError(f"site {world.site} replicates nothing: its inventory's storage is share")
     elif kind == "vm":
-        _one_of("do", fault.get("do"), ("refuse_migration",))
+        _one_of("do", fault.get("do"), VM_ACTIONS)
+        if fault["do"] == "become":
+            _one_of("status", fault.get("status"), ("ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED", "ERROR"))
         if not any(fault["vm"] in (vm.id, vm.name) for vm in world.vms.values()):
             raise LabError(f"there is no VM {fault['vm']!r}")
-    elif kind == "takeover":
-        _one_of("takeover", fault["takeover"], ("refused",))
     elif kind == "service":
         _one_of("do", fault.get("do"), ("fail_to_start",))
         _known_host(world, fault.get("host"))
-    elif kind == "bin":
-        _one_of("bin", fault["bin"], ("corrupt", "missing"))
+    elif kind == "schema":
+        _one_of("schema", fault["schema"], tuple(world.schemas))
+        if not isinstance(fault.get("versions"), list):
+            raise LabError('fault "schema" wants "versions": a list, empty for a database without a version')
     elif kind == "host":
         _one_of("do", fault.get("do"), ("down", "up"))
         _known_host(world, fault["host"])

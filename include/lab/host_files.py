@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+from include.lab import cinder_files
+from include.lab.replication import WEB_DATA, web_data
 from include.lab.world import Machine, World
 
 MACHINE_ETC = (
@@ -20,15 +22,6 @@ MACHINE_ETC = (
     "protocols",
     "services",
 )
-STORAGE_AUTO_CONFIG = "home/tecs_install/storage_auto_config"
-
-STORAGE_SCRIPT = """\
-#!/usr/bin/env python
-import os
-import sys
-
-os.execvp("lab-storage-auto-config", ["lab-storage-auto-config"] + sys.argv[1:])
-"""
 
 COROSYNC_CONF = """\
 totem {{
@@ -46,31 +39,6 @@ quorum {{
 logging {{
     to_syslog: yes
 }}
-"""
-
-CINDER_JSON: dict[str, list[dict[str, object]]] = {
-    "disk_array": [
-        {
-            "management_ips": ["10.43.177.11"],
-            "data_ips": ["10.43.178.11"],
-            "pools": ["pool1"],
-            "user_name": "root",
-            "user_pwd": "lab-only",
-            "volume_driver": "KS3200_IPSAN",
-            "volume_type": "KS3200_IPSAN",
-            "backend_index": "KS3200_IPSAN-1",
-        }
-    ]
-}
-
-CINDER_LVM_ONLY = """\
-[DEFAULT]
-enabled_backends = lvm
-volumes_dir = /etc/cinder/volumes
-
-[lvm]
-volume_driver = cinder.volume.drivers.lvm.LVMISCSIDriver
-volume_group = cinder-volumes
 """
 
 OPENRC = """\
@@ -124,6 +92,7 @@ live_migration_flag=VIR_MIGRATE_UNDEFINE_SOURCE, VIR_MIGRATE_PEER2PEER, VIR_MIGR
 [keystone_authtoken]
 auth_host={virtual}
 admin_user=nova
+admin_password=lab-only
 """
 
 
@@ -152,14 +121,19 @@ def lay_out(world: World, machine: Machine) -> None:
 
 
 def lay_out_compute(world: World, machine: Machine) -> None:
-    """The compute has the nova.conf of a node in service, with settings of its own."""
+    """The compute has the nova.conf of a node in service, with settings of its own; cpu_allocation_ratio is in no list."""
     fresh = fresh_nova_conf(world, machine)
     tuned = fresh.replace("=nova.compute.manager.ComputeManager\n", "=nova.compute.tecs_manager.TecsComputeManager\n")
     tuned = tuned.replace("address=127.0.0.1\n", f"address={machine.name}.STORAGE\n")
-    extra = "iscsi_use_multipath=true\n"
+    # Passwords are made anew by each installation, and the proxy's address has a name that an installation does not know.
+    tuned = tuned.replace("admin_password=", "admin_password=former-")
+    tuned = tuned.replace(f"base_url=http://{_virtual(world)}:", "base_url=http://console.lab:")
+    extra = "iscsi_use_multipath=true\ncpu_allocation_ratio=4.0\n"
     libvirt = "iscsi_use_multipath=true\nvolume_use_multipath=true\nreserved_huge_pages=node:0,size:1048576,count:4\n"
     if machine.network == "dvs":
         extra += "vcpu_pin_set=4-23,28-47\nvcpupin_policy=all\ndvs_high_cpu_set=2,3\n"
+        for function in ("0000:05:10.1", "0000:05:10.3"):
+            extra += f'pci_passthrough_whitelist={{"address": "{function}", "physical_network": "physnet2"}}\n'
         libvirt += "reserved_huge_pages=node:1,size:1048576,count:4\n"
     tuned = tuned.replace(f"my_ip={machine.address}\n", f"my_ip={machine.address}\n{extra}")
     tuned = tuned.replace("VIR_MIGRATE_LIVE\n", f"VIR_MIGRATE_LIVE\n{libvirt}")
@@ -174,27 +148,39 @@ def lay_out_controller(world: World, machine: Machine) -> None:
     (tree / "var/lib/pcsd").mkdir(exist_ok=True)
     nodes = "".join(f"    node {{\n        ring0_addr: {each.node}\n    }}\n" for each in world.controllers)
     (tree / "etc/corosync/corosync.conf").write_text(COROSYNC_CONF.format(nodes=nodes))
-    (tree / "var/lib/pcsd/ip_name.conf").write_text(
-        "".join(f"{each.address} {each.node}\n" for each in world.controllers)
-    )
-    names = [each.node for each in world.controllers]
-    settings = {"format_version": 2, "data_version": 1, "clusters": [{"name": "tecs", "nodes": names}]}
-    (tree / "var/lib/pcsd/pcs_settings.conf").write_text(json.dumps(settings, indent=2))
+    lay_out_pcsd(world, machine)
     lay_down_controller(world, machine)
-    (tree / STORAGE_AUTO_CONFIG / "base/cinder.json").write_text(json.dumps(CINDER_JSON, indent=4) + "\n")
-    (tree / "etc/cinder/cinder.conf").write_text(cinder_conf_of(CINDER_JSON))
-    for index in backends(CINDER_JSON):
-        (tree / f"etc/cinder/cinder_zte_conf_file_{index}.xml").write_text(zte_xml(world.cinder_ip))
-    (tree / "etc/cinder/cinder_zte_conf.xml").write_text(zte_xml(world.cinder_ip))
+    lay_out_cinder(world, machine)
+    if world.copies:
+        lay_out_web_data(world, machine)
+
+
+def lay_out_pcsd(world: World, machine: Machine) -> None:
+    """The controller has the lists of nodes that pcsd and TECS keep."""
+    folder = world.tree(machine.name) / "var/lib/pcsd"
+    names = [each.node for each in world.controllers]
+    (folder / "ip_name.conf").write_text("".join(f"{each.address} {each.node}\n" for each in world.controllers))
+    settings = {"format_version": 2, "data_version": 1, "clusters": [{"name": "tecs", "nodes": names}]}
+    (folder / "pcs_settings.conf").write_text(json.dumps(settings, indent=2))
+
+
+def lay_out_web_data(world: World, machine: Machine) -> None:
+    """The controller has the resource file of what it replicates."""
+    file = world.tree(machine.name) / WEB_DATA
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(web_data(world))
+
+
+def lay_out_cinder(world: World, machine: Machine) -> None:
+    """The controller, on which an installation has laid down its files, uses the arrays and Ceph."""
+    tree = world.tree(machine.name)
+    cinder_files.put_in_service(tree, world.cinder_ip)
 
 
 def lay_down_controller(world: World, machine: Machine) -> None:
     """What an installation leaves on a controller: LVM only, no array's settings, the OpenStack credentials."""
     tree = world.tree(machine.name)
-    (tree / "etc/cinder").mkdir(exist_ok=True)
-    (tree / "etc/cinder/cinder.conf").write_text(CINDER_LVM_ONLY)
-    (tree / STORAGE_AUTO_CONFIG / "base").mkdir(parents=True, exist_ok=True)
-    (tree / STORAGE_AUTO_CONFIG / "storage_auto_config.py").write_text(STORAGE_SCRIPT)
+    cinder_files.install(tree)
     (tree / "root/keystonerc_admin").write_text(OPENRC.format(address=_virtual(world)))
     (tree / "root/keystonerc_admin").chmod(0o600)
     (tree / "var/lib/pcsd").mkdir(exist_ok=True)
@@ -220,32 +206,6 @@ def write_nova_conf(world: World, machine: Machine, text: str) -> None:
     directory.mkdir(exist_ok=True)
     (directory / "nova.conf").write_text(text)
     (directory / "nova.conf").chmod(0o640)
-
-
-def backends(cinder_json: dict[str, list[dict[str, object]]]) -> list[str]:
-    """The names of the back ends in a cinder.json."""
-    return [str(array["backend_index"]) for array in cinder_json["disk_array"]]
-
-
-def cinder_conf_of(cinder_json: dict[str, list[dict[str, object]]]) -> str:
-    """cinder.conf with LVM and every back end of a cinder.json."""
-    names = backends(cinder_json)
-    text = CINDER_LVM_ONLY.replace("enabled_backends = lvm", "enabled_backends = " + ",".join(["lvm", *names]))
-    for name in names:
-        text += (
-            f"\n[{name}]\nvolume_driver = cinder.volume.drivers.zte.zte_iscsi.ZteISCSIDriver\n"
-            f"cinder_zte_conf_file = /etc/cinder/cinder_zte_conf_file_{name}.xml\nvolume_backend_name = {name}\n"
-            "use_multipath_for_image_xfer = true\n"
-        )
-    return text
-
-
-def zte_xml(local_ip: str) -> str:
-    """ZTE's array settings with the address that the controller is managed at."""
-    return (
-        "<?xml version='1.0' encoding='utf-8'?>\n"
-        f"<config>\n  <Storage>\n    <LocalIP>{local_ip}</LocalIP>\n  </Storage>\n</config>\n"
-    )
 
 
 def _virtual(world: World) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from include.lab.host_files import STORAGE_AUTO_CONFIG, fresh_nova_conf, lay_down_controller, write_nova_conf
+from include.lab import cinder_files
+from include.lab.host_files import fresh_nova_conf, lay_down_controller, write_nova_conf
 from include.lab.pacemaker import CLUSTER_UNITS, stop_cluster
+from include.lab.replication import WEB_DATA, take_down
 from include.lab.service_units import units_of
 from include.lab.world import Machine, World
 
 OUTLIVING_UNITS = ("libvirtd", "multipathd")
-CLUSTER_FILES = ("etc/corosync/corosync.conf", "var/lib/pcsd/ip_name.conf", "var/lib/pcsd/pcs_settings.conf")
+CLUSTER_FILES = ("etc/corosync/corosync.conf", "var/lib/pcsd/ip_name.conf", "var/lib/pcsd/pcs_settings.conf", WEB_DATA)
 
 
 def lay_packages(world: World, machine: Machine, release: str) -> None:
@@ -51,6 +53,7 @@ def begin_removal(world: World, machine: Machine) -> None:
         world.violate("clean on the active controller", machine.name, f"{machine.node} held {world.resource}")
     if machine.role == "controller":
         stop_cluster(world, machine)
+        take_down(world, machine)
     for name, unit in machine.units.items():
         if name not in OUTLIVING_UNITS:
             unit.state = "inactive"
@@ -66,8 +69,7 @@ def remove(world: World, machine: Machine) -> None:
     if machine.role == "controller":
         for name in CLUSTER_FILES:
             (tree / name).unlink(missing_ok=True)
-        (tree / STORAGE_AUTO_CONFIG / "base/cinder.json").unlink(missing_ok=True)
-        remove_tree(tree / "etc/cinder")
+        cinder_files.remove(tree)
 
 
 def remove_tree(path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from include.lab.replication import arrive
 from include.lab.world import Constraint, Event, Machine, World
 
 FLOAT_MOVES_AFTER = 1.0
 JOIN_TAKES = 2.3
 CLUSTER_UNITS = ("corosync", "pacemaker")
 COROSYNC_CONF = "etc/corosync/corosync.conf"
+TRUE = ("true", "on", "yes", "y", "1")
+FALSE = ("false", "off", "no", "n", "0")
 
 
 def settle(world: World) -> None:
@@ -22,9 +27,29 @@ def settle(world: World) -> None:
         _place_float(world)
 
 
+def maintenance_mode(world: World) -> bool:
+    """Whether Pacemaker's own property is set."""
+    return world.properties.get("maintenance-mode", "").lower() in TRUE
+
+
 def in_maintenance(world: World) -> bool:
-    """Whether the cluster leaves its resources alone."""
-    return world.properties.get("maintenance-mode") == "true" or world.properties.get("unmanaged") == "true"
+    """Whether the cluster leaves its resources alone, by Pacemaker's property or by that of TECS."""
+    return maintenance_mode(world) or world.properties.get("unmanaged", "").lower() in TRUE
+
+
+def seen_by(world: World, machine: Machine) -> World:
+    """The cluster as the node's own Pacemaker sees it: with the link cut, each of two is alone and takes what it may."""
+    if not world.link_cut:
+        return world
+    holds = world.float_on == machine.node
+    takes = not in_maintenance(world) and not _banned(world, machine.node) and not refuses_takeover(world, machine.node)
+    online = [node for node in world.online if node == machine.node]
+    return replace(world, online=online, float_on=machine.node if online and (holds or takes) else None)
+
+
+def clean_up(world: World) -> None:
+    """Forget that the floating IP could not be stopped: the cluster tries what it wanted once more."""
+    world.float_stuck = False
 
 
 def configured(world: World, machine: Machine) -> bool:
@@ -62,7 +87,8 @@ def ban(world: World, node: str) -> str:
 
 
 def prefer(world: World, node: str) -> str:
-    """Want the floating IP on a node, as pcs 0.9's move does; returns the constraint's id."""
+    """Want the floating IP on a node, as `crm_resource --move` does: a ban of that node goes; returns the new id."""
+    clear(world, node)
     return _constrain(world, f"cli-prefer-{world.resource}", node, "INFINITY")
 
 
@@ -112,7 +138,7 @@ def _wanted(world: World) -> str | None:
 
 
 def _place_float(world: World) -> None:
-    if in_maintenance(world):
+    if in_maintenance(world) or world.float_stuck:
         _cancel_move(world)
         return
     wanted = _wanted(world)
@@ -129,7 +155,10 @@ def _cancel_move(world: World) -> None:
 
 
 def _happen(world: World, event: Event) -> None:
-    if event.kind == "move_float":
+    if event.kind == "move_float" and world.float_on in world.online and world.take_fault("float_ip"):
+        world.float_stuck = True
+        world.record("", "pacemaker", [], f"{world.resource} could not be stopped on {world.float_on}")
+    elif event.kind == "move_float":
         world.float_on = event.target
         world.record("", "pacemaker", [], f"{world.resource} is now on {event.target or 'no node'}")
     elif event.kind == "online":
@@ -147,6 +176,8 @@ def _happen(world: World, event: Event) -> None:
         if vm is not None and vm.status == "BUILD":
             vm.status = "ACTIVE"
             world.record(vm.host, "nova", [], f"VM {vm.name} is active")
+    elif event.kind == "synced":
+        arrive(world, event)
 
 
 def _rejoined(world: World, node: str) -> None:

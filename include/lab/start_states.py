@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -10,10 +11,13 @@ import uuid
 from pathlib import Path
 
 from include.lab.answer_file import mappings_json, tecs_conf
+from include.lab.databases import SCHEMAS
 from include.lab.host_files import lay_out, lay_out_compute, lay_out_controller, lay_out_shared
 from include.lab.installer_bin import bin_bytes
 from include.lab.isolation import PROJECT_ROOT
 from include.lab.pacemaker import ban
+from include.lab.programs.container_engine import container_tree
+from include.lab.replication import lay_out_copies, resources_of
 from include.lab.service_units import units_of
 from include.lab.topology import Site
 from include.lab.world import Machine, Vm, World
@@ -21,7 +25,7 @@ from include.lab.world import Machine, Vm, World
 SCENARIOS = ("A", "B", "C", "good", "done")
 VMS_PER_COMPUTE = 2
 HOST_PROGRAMS = {
-    "daisy": ("hostname", "systemctl", "rpm"),
+    "daisy": ("docker", "hostname", "podman", "systemctl", "rpm"),
     "controller": (
         "hostname",
         "systemctl",
@@ -30,6 +34,9 @@ HOST_PROGRAMS = {
         "crm_mon",
         "crm_node",
         "cibadmin",
+        "drbdadm",
+        "mysql",
+        "mysqldump",
         "openstack",
         "openstack-service",
         "lab-storage-auto-config",
@@ -61,6 +68,7 @@ def new_world(site: Site, state: Path, pcs: str, names_resolve: bool) -> World:
         virtual_ips=list(site.virtual_ips),
         virtual_port=site.virtual_port,
         machines=machines,
+        schemas=copy.deepcopy(SCHEMAS),
         now=time.time(),
     )
 
@@ -81,6 +89,7 @@ def put_in_scenario(world: World, site: Site, scenario: str) -> None:
         machine.release, machine.complete = release, True
         machine.installed_at = int(world.now) - (86_400 if release == good else 7_200)
         machine.units = units_of(machine.role)
+    lay_out_copies(world, resources_of(site.inventory))
     world.online = [a.node, b.node]
     world.float_on = b.node if scenario == "A" else a.node
     if scenario in ("A", "B", "C"):
@@ -103,7 +112,8 @@ def lay_out_hosts(world: World, site: Site) -> None:
     for machine in world.computes:
         lay_out_compute(world, machine)
     daisy = world.tree(site.daisy.name)
-    data = daisy / "var/lib/daisy/tecs" / site.cluster_id
+    daisys_own = container_tree(daisy, site.daisy.container) if site.daisy.container else daisy
+    data = daisys_own / "var/lib/daisy/tecs" / site.cluster_id
     data.mkdir(parents=True)
     (data / "tecs.conf").write_bytes(tecs_conf(world, f"/var/lib/daisy/tecs//{site.cluster_id}/mappings.json"))
     (data / "mappings.json").write_bytes(mappings_json(world))

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from include.lab.pacemaker import settle
-from include.lab.world import Constraint, Event, Machine, Unit, Vm, World
+from include.lab.world import Constraint, Copy, Event, Machine, Unit, Vm, World
 
 
 def open_world(state: Path) -> World:
@@ -81,5 +81,6 @@ def _decode(state: Path, text: str) -> World:
     }
     raw["vms"] = {vm_id: Vm(**vm) for vm_id, vm in raw["vms"].items()}
     raw["constraints"] = [Constraint(**constraint) for constraint in raw["constraints"]]
+    raw["copies"] = [Copy(**copy) for copy in raw["copies"]]
     raw["events"] = [Event(**event) for event in raw["events"]]
     return World(state=state, **raw)

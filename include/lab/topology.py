@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from include.lab.databases import declared
 from include.lab.errors import LabError
 from include.lab.installer_bin import bin_bytes, bin_name
 
@@ -20,13 +21,14 @@ COMPUTES_PER_OCTET = 70
 
 @dataclass(frozen=True)
 class SiteHost:
-    """One host of the inventory; `role` is daisy, controller or compute."""
+    """One host of the inventory; `role` is daisy, controller or compute. `container`: that in which Daisy runs, if any."""
 
     name: str
     role: str
     address: str
     port: int
     network: str = "ovs"
+    container: str = ""
 
     @property
     def pacemaker_node(self) -> str:
@@ -115,6 +117,7 @@ def make_inventory(
             release: {
                 "bin": f"/home/tecs_releases/{bin_name(release)}",
                 "sha256": hashlib.sha256(bin_bytes(release)).hexdigest(),
+                "schemas": declared(),
             }
             for release in (GOOD_RELEASE, BAD_RELEASE)
         },
@@ -173,6 +176,7 @@ def _hosts(inventory: dict[str, Any], port: int) -> Iterator[SiteHost]:
             address=entry["address"],
             port=int(entry.get("port", port)),
             network=entry.get("network", "ovs"),
+            container=entry.get("container", {}).get("name", ""),
         )
 
 

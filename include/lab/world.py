@@ -66,8 +66,20 @@ class Constraint:
 
 
 @dataclass
+class Copy:
+    """A controller's copy of a replicated resource. `generations`: what its data is and comes from, newest first."""
+
+    resource: str
+    host: str
+    generations: list[str]
+    consistent: bool = True
+    up: bool = True
+    standalone: bool = False
+
+
+@dataclass
 class Event:
-    """Something that becomes true at `due` (epoch seconds): arrive, appear, online or move_float."""
+    """Something that becomes true at `due` (epoch seconds): arrive, appear, online, move_float or synced."""
 
     due: float
     kind: str
@@ -96,9 +108,14 @@ class World:
     machines: dict[str, Machine]
     online: list[str] = field(default_factory=list)
     float_on: str | None = None
+    float_stuck: bool = False
+    link_cut: bool = False
     constraints: list[Constraint] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
+    schemas: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
+    copies: list[Copy] = field(default_factory=list)
+    a_demoted: bool = False
     events: list[Event] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     violations: list[dict[str, Any]] = field(default_factory=list)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from croniter import croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from include.runbook import nova_settings
 from include.runbook.errors import InventoryError, RequestRefused
 from include.runbook.inventory_text import InventoryText, KeyPath, dotted, read_inventory
 
@@ -65,6 +68,18 @@ def _address(text: str) -> str:
     return str(address)
 
 
+def _cron(text: str) -> str:
+    if len(text.split()) != 5 or not croniter.is_valid(text):
+        raise _unexpected(text, "a cron expression of five fields such as '0 6 * * *'")
+    return text
+
+
+def _time_zone(text: str) -> str:
+    if text not in zoneinfo.available_timezones():
+        raise _unexpected(text, "the name of a time zone such as Asia/Shanghai")
+    return text
+
+
 def _path(text: str) -> str:
     if re.fullmatch(r"/[A-Za-z0-9._/+@-]*", text) is None or ".." in text.split("/"):
         raise _unexpected(text, "an absolute path of letters, digits and . _ - + @, without '..'")
@@ -109,11 +124,19 @@ Line = Annotated[
 CloudName = Annotated[
     str, AfterValidator(_shape(r"[A-Za-z0-9][A-Za-z0-9_.:+ -]{0,254}", "letters, digits, spaces and . _ : + -"))
 ]
-OptionName = Annotated[
-    str, AfterValidator(_shape(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*", "the name of a section or key in nova.conf"))
+_OPTION = r"[A-Za-z0-9_.:*-]+"
+OptionPattern = Annotated[
+    str, AfterValidator(_shape(f"{_OPTION}/{_OPTION}", "SECTION/KEY of nova.conf, with * for any letters"))
 ]
-CarriedKeys = Mapping[OptionName, tuple[OptionName, ...]]
+Cron = Annotated[str, AfterValidator(_cron)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+DatabaseName = Annotated[str, AfterValidator(_shape(r"[A-Za-z0-9_]{1,64}", "the name of a database"))]
+MigrationNumber = Annotated[int, Field(strict=True, ge=0)]
+Revision = Annotated[str, AfterValidator(_shape(r"[A-Za-z0-9_]{1,64}", "the name of an alembic revision"))]
+CarriedRows = Mapping[OptionPattern, nova_settings.Rule]
 NetworkMode = Literal["ovs", "dvs"]
+StorageMode = Literal["share", "share_cluster", "local"]
+DataSet = Literal["glance", "db", "dbbackup", "mongodb"]
 
 
 class _Inventory(BaseModel):
@@ -138,17 +161,30 @@ class Host(_Inventory):
     root: Root = ""
 
     def path(self, path: str) -> str:
-        """Return where the file with this absolute path really lies on the host."""
-        return self.root + path
+        """Return where the file with this absolute path really lies on the host; doubled slashes are written once."""
+        return self.root + re.sub("/{2,}", "/", path)
+
+
+class Container(_Inventory):
+    """The container on the Daisy host in which Daisy runs.
+
+    `installer`: where the bin runs. `inside` wants paths.tecs_install, paths.staging and the directory of paths.known_hosts
+    to be the host's own in the container, under the same paths.
+    """
+
+    engine: Literal["docker", "podman"] = "docker"
+    name: Name
+    installer: Literal["outside", "inside"] = "outside"
 
 
 AnyHost = TypeVar("AnyHost", bound=Host)
 
 
 class Daisy(Host):
-    """The host that deploys the cluster. Its data of the cluster lies in `<paths.tecs_data>/<cluster_id>`."""
+    """The host that deploys the cluster; controller A may be it. Its data lies in `<paths.tecs_data>/<cluster_id>`."""
 
     cluster_id: Uuid
+    container: Container | None = None
 
 
 class Compute(Host):
@@ -166,11 +202,22 @@ class Controllers(_Inventory):
 
 
 class Release(_Inventory):
-    """A TECS release: its installer, the sum that proves it whole, and what the release probe prints for it."""
+    """A TECS release: its installer, the sum that proves it whole, and what the release probe prints for it.
+
+    `schemas`: for each database that counts, the newest migration that the release knows, or all revisions it knows.
+    """
 
     bin: HostPath
     sha256: Sha256
     reports: Line
+    schemas: Mapping[DatabaseName, MigrationNumber | tuple[Revision, ...]] = {}
+
+
+class Databases(_Inventory):
+    """Shell commands on the active controller: `client` takes SQL from its input and prints bare rows, `dump` a database."""
+
+    client: Line = "mysql --batch --skip-column-names"
+    dump: Line = "mysqldump --single-transaction --routines --events"
 
 
 class Probes(_Inventory):
@@ -188,6 +235,31 @@ class VerificationVm(_Inventory):
     network: CloudName = "none"
 
 
+class Drain(_Inventory):
+    """How VMs are moved off computes (A4.2).
+
+    `parallel_per_compute` migrations at most run away from one compute, `parallel_per_batch` in all. `migration_limit` is
+    how long (s) one may take, before the cluster's tolerance. `answer_limit` is how long (s, not shortened by the pace) a
+    person is waited for. `migrate_across_releases` false: VMs go to computes of their own release only, until someone
+    consents. The ratios are those of the computes' nova.conf: how far processors and memory are overcommitted.
+    """
+
+    parallel_per_compute: Annotated[int, Field(strict=True, ge=1)] = 2
+    parallel_per_batch: Annotated[int, Field(strict=True, ge=1)] = 8
+    migration_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
+    answer_limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
+    migrate_across_releases: StrictBool = True
+    cpu_allocation_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 16
+    ram_allocation_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.5
+
+
+class Validation(_Inventory):
+    """When the cluster is validated by itself: a cron expression in a time zone; None: only when it is asked for."""
+
+    schedule: Cron | None = None
+    timezone: TimeZone = "UTC"
+
+
 class Paths(_Inventory):
     """Where files lie on the hosts, before a host's `root` is put in front."""
 
@@ -201,22 +273,36 @@ class Paths(_Inventory):
     storage_auto_config: HostPath = "/home/tecs_install/storage_auto_config"
 
 
-_LOST_BY_AN_INSTALL = ("iscsi_use_multipath", "volume_use_multipath", "reserved_huge_pages")
-_LOST_WITH_DVS = (
-    "vcpu_pin_set",
-    "vcpupin_policy",
-    "dvs_high_cpu_set",
-    "vsg_card_cpu_set",
-    "default_ephemeral_format",
-    "pci_passthrough_whitelist",
-)
+def _carried(built_in: nova_settings.Table) -> Callable[[nova_settings.Table], nova_settings.Table]:
+    """Return a validator that completes a site's rows by the built-in ones."""
+
+    def completed(rows: nova_settings.Table) -> nova_settings.Table:
+        if flaw := nova_settings.flaw_in(rows):
+            raise PydanticCustomError("unexpected", "{problem}", {"problem": flaw})
+        return nova_settings.completed(rows, built_in)
+
+    return completed
 
 
 class CarryOver(_Inventory):
-    """Which keys of nova.conf survive a reinstall (A4.7): section -> keys, by a compute's network mode."""
+    """What becomes of nova.conf's settings in a reinstallation (A4.7), by a compute's network mode.
 
-    ovs: CarriedKeys = {"DEFAULT": _LOST_BY_AN_INSTALL, "libvirt": _LOST_BY_AN_INSTALL}
-    dvs: CarriedKeys = {"DEFAULT": _LOST_BY_AN_INSTALL + _LOST_WITH_DVS, "libvirt": _LOST_BY_AN_INSTALL}
+    A site's rows come before the built-in ones of `nova_settings`. A setting that differs from before and that no row
+    explains is reported, or stops the rollback of that compute before its services run with it.
+    """
+
+    ovs: Annotated[CarriedRows, AfterValidator(_carried(nova_settings.OVS))] = nova_settings.OVS
+    dvs: Annotated[CarriedRows, AfterValidator(_carried(nova_settings.DVS))] = nova_settings.DVS
+    unlisted_differences: Literal["report", "refuse"] = "report"
+
+    def table(self, network: NetworkMode) -> nova_settings.Table:
+        """Return the rows that hold for a compute of this network mode."""
+        return self.dvs if network == "dvs" else self.ovs
+
+
+_ON_DRBD: Mapping[DataSet, str] = {"glance": "glance", "db": "db", "dbbackup": "dbbackup"}
+_REPLICATED: Mapping[StorageMode, Mapping[DataSet, str]] = {"share": {}, "share_cluster": _ON_DRBD, "local": _ON_DRBD}
+"""Data set -> DRBD resource where the inventory does not say. What share_cluster replicates is an assumption."""
 
 
 class Cluster(_Inventory):
@@ -231,15 +317,18 @@ class Cluster(_Inventory):
     virtual_ips: tuple[Address, ...] = ()
     float_ip_resource: Name = "lb_float_ip"
     use_dns: StrictBool = False
-    storage: Literal["share", "share_cluster", "local"]
+    storage: StorageMode
+    replicated: Mapping[DataSet, Name] | None = None
     storage_network: Name | None = None
     cinder_management_ip: Address
     releases: Mapping[Name, Release]
     target_release: Name
     probes: Probes = Probes()
+    databases: Databases = Databases()
+    validation: Validation = Validation()
     verification_vm: VerificationVm = VerificationVm()
     batch_size: Annotated[int, Field(strict=True, ge=1)] = 1
-    parallel_migrations: Annotated[int, Field(strict=True, ge=1)] = 2
+    drain: Drain = Drain()
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     carry_over: CarryOver = CarryOver()
@@ -284,6 +373,12 @@ class Cluster(_Inventory):
         return self.releases[name]
 
     @property
+    def drbd_resources(self) -> tuple[str, ...]:
+        """The DRBD resources that hold the data sets which A and B replicate; none where they share their disks (A5.10)."""
+        chosen = _REPLICATED[self.storage] if self.replicated is None else self.replicated
+        return tuple(dict.fromkeys(chosen.values()))
+
+    @property
     def release_reports(self) -> dict[str, str]:
         """What the release probe prints for each release."""
         return {name: release.reports for name, release in self.releases.items()}
@@ -310,10 +405,6 @@ class Cluster(_Inventory):
         if compute.vnc_address is not None:
             return compute.vnc_address
         return compute.name if self.storage_network is None else f"{compute.name}.{self.storage_network}"
-
-    def carry_over_keys(self, compute: Compute) -> dict[str, tuple[str, ...]]:
-        """Return section -> keys that nova.conf of the compute takes over from nova_old.conf (A4.7)."""
-        return dict(self.carry_over.dvs if compute.network == "dvs" else self.carry_over.ovs)
 
 
 class Inventories(Mapping[str, Cluster]):
@@ -389,6 +480,11 @@ def _conflicts(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield ("target_release",), f"{_shown(target)} is not under releases; expected one of: {known}"
     if isinstance(releases, Mapping):
         yield from _same_reports(releases)
+    storage, replicated = raw.get("storage"), raw.get("replicated")
+    if storage == "share" and replicated:
+        yield ("replicated",), "names DRBD resources, but storage share replicates nothing; expected no such key"
+    if storage in ("share_cluster", "local") and isinstance(replicated, Mapping) and not replicated:
+        yield ("replicated",), f"names nobody, but storage is {storage}; expected one DRBD resource, or storage share"
 
 
 def _same_reports(releases: Mapping[str, Any]) -> Iterator[Problem]:
@@ -418,9 +514,11 @@ def _repeated(what: str, found: Sequence[tuple[KeyPath, Any]]) -> Iterator[Probl
         if not isinstance(value, str):
             continue
         earlier = first.setdefault(value, path)
-        if earlier == path:
+        if earlier == path or (path, earlier) == (("controllers", "a", "address"), ("daisy", "address")):
             continue
         expected = f"expected another {what} for every host"
+        if earlier == ("daisy", "address") and path[0] in ("controllers", "computes"):
+            expected = "this host is reinstalled, so it cannot be the Daisy host; of the nodes only A can"
         if path[:2] == ("controllers", "b") and earlier[:2] == ("controllers", "a"):
             expected = "A and B must be two hosts"
         yield path, f"{_shown(value)} is already the {what} at {dotted(earlier)}; {expected}"
@@ -486,6 +584,8 @@ def _keys_at(path: KeyPath) -> Sequence[str]:
     """Return the keys that the inventory knows at this place."""
     if path[:1] == ("controllers",) and len(path) > 1:
         return list(Host.model_fields)
+    if path == ("daisy", "container"):
+        return list(Container.model_fields)
     return list((_MODELS[path[0]] if path else Cluster).model_fields)
 
 
@@ -497,6 +597,7 @@ _MODELS: Mapping[str | int, type[BaseModel]] = {
     "releases": Release,
     "probes": Probes,
     "verification_vm": VerificationVm,
+    "drain": Drain,
     "carry_over": CarryOver,
     "paths": Paths,
 }

@@ -1,4 +1,4 @@
-"""Edit INI-like files such as nova.conf and tecs.conf by key, leaving every other byte alone.
+"""Edit and compare INI-like files such as nova.conf and tecs.conf by key, leaving every other byte alone.
 
 This file is both a module and a program that is sent to hosts as text and run there by whatever Python they have,
 which is 2.7 on the real nodes. So it uses the standard library only, and syntax that both generations read. Files are
@@ -6,6 +6,8 @@ bytes throughout: comments in GB2312 and the like pass through untouched.
 
 What counts as what is oslo.config's view: `#` and `;` begin comments in the first column, an indented line continues
 the value above it, a blank line ends it, a key may stand several times, and a section too.
+
+Whatever is printed about a difference has its secrets masked, by the key's name and by the value's form.
 """
 # Python 2.7 has neither pathlib nor the newer ways to say these things.
 # ruff: noqa: B905, PTH101, PTH104, PTH108, PTH110, PTH116, PTH120, PTH123, RUF005, UP004, UP024, UP031, UP036
@@ -29,6 +31,15 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+".encode("ascii"))
 _NO_SECTION = re.compile(r"[\]\r\n]".encode("ascii"))
 _NO_KEY = re.compile(r"[=:\r\n]|\A[\[#;]".encode("ascii"))
 _TEXT = type(b"".decode("ascii"))
+
+_SECRET = re.compile(
+    "passw|passphrase|secret|token|credential|pwd|(^|_)(pw|pass|keys?)$|(api|access|auth|private)_?key".encode("ascii"),
+    re.IGNORECASE,
+)
+# Up to the last @, since a password may hold one, and a URL may name several servers, each with its own password.
+_URL_LOGIN = re.compile(r"(://)\S*@".encode("ascii"))
+_INNER_SECRET = re.compile(r"(passw|secret|token|pwd)\w*[\"']?\s*[=:]".encode("ascii"), re.IGNORECASE)
+_MASK = b"***"
 
 
 class Entry(object):
@@ -207,6 +218,14 @@ def _most_common(found, otherwise):
     return max(found, key=lambda item: counts[item]) if found else otherwise
 
 
+def masked(key, value):
+    # type: (bytes, bytes) -> bytes
+    """Return the value as it may be shown: nothing of a secret, and no login of a URL."""
+    if value and (_SECRET.search(key) or _INNER_SECRET.search(value)):
+        return _MASK
+    return _URL_LOGIN.sub(b"\\1" + _MASK + b"@", value)
+
+
 def first_difference(one, other, keys):
     # type: (bytes, bytes, list[tuple[bytes, bytes]]) -> bytes | None
     """Compare two files byte by byte, apart from the lines of these keys (section and key); None: they are equal.
@@ -256,6 +275,37 @@ class Edit(object):
         self.values = values
 
 
+class Rule(object):
+    """What shall become of the keys that fit a pattern when a file is made anew: restore, fresh or set."""
+
+    def __init__(self, section, key, rule, values):
+        # type: (bytes, bytes, str, list[bytes]) -> None
+        self.section = section
+        self.key = key
+        self.rule = rule
+        self.values = values
+
+    def fits(self, section, key):
+        # type: (bytes, bytes) -> bool
+        """Tell whether the rule is about this key."""
+        return _fits(self.section, section) and _fits(self.key, key)
+
+
+def _fits(pattern, name):
+    # type: (bytes, bytes) -> bool
+    parts = [re.escape(part) for part in pattern.split(b"*")]
+    return re.match(b".*".join(parts) + b"\\Z", name, re.DOTALL) is not None
+
+
+def _rule_of(rules, section, key):
+    # type: (list[Rule], bytes, bytes) -> Rule | None
+    """Return the first rule that is about the key."""
+    for rule in rules:
+        if rule.fits(section, key):
+            return rule
+    return None
+
+
 def _check(path, edits):
     # type: (str, list[Edit]) -> int
     data = _read(path)
@@ -283,13 +333,57 @@ def _apply(path, edits):
     return TRUE
 
 
-def _carried(old, keys):
-    # type: (str, dict[str, list[str]]) -> list[Edit]
-    """Return the edits that give a file the values which these keys (section -> keys) have in the old one."""
-    data = _read(old)
-    wanted = [(_to_bytes(section), _to_bytes(key)) for section in sorted(keys) for key in keys[section]]
-    edits = [Edit(section, key, get(data, section, key)) for section, key in wanted]
-    return [edit for edit in edits if edit.values]
+def _carried(old, rules):
+    # type: (str, list[Rule]) -> list[Edit]
+    """Return the edits that make the rules true of a new file: what is set, and the old file's values of what is restored.
+
+    A key that the old file does not have keeps the new file's values. Without an old file there is nothing to restore.
+    """
+    edits = [Edit(rule.section, rule.key, rule.values) for rule in rules if rule.rule == "set"]
+    found = _by_key(_read(old)) if os.path.exists(old) else {}
+    for section, key in found:
+        rule = _rule_of(rules, section, key)
+        # What stands before every section is no setting: nova does not start with it.
+        if section and rule is not None and rule.rule == "restore":
+            edits.append(Edit(section, key, found[section, key]))
+    return edits
+
+
+def _compared(files, rules):
+    # type: (list[str], list[Rule]) -> list[bytes]
+    """Return a line of JSON for each key whose values are not the same in the files of before, as installed, and now."""
+    before, fresh, after = [_by_key(_read(path)) for path in files]
+    lines = []
+    for section, key in sorted(set(before) | set(fresh) | set(after)):
+        was, installed, now = [found.get((section, key), []) for found in (before, fresh, after)]
+        if was == installed == now:
+            continue
+        rule = _rule_of(rules, section, key)
+        row = {
+            "section": _shown(section),
+            "key": _shown(key),
+            "rule": "unlisted" if rule is None else rule.rule,
+            "before": [_shown(masked(key, value)) for value in was],
+            "fresh": [_shown(masked(key, value)) for value in installed],
+            "after": [_shown(masked(key, value)) for value in now],
+            "changed": was != now,
+        }
+        lines.append(json.dumps(row, sort_keys=True).encode("ascii"))
+    return lines
+
+
+def _by_key(data):
+    # type: (bytes) -> collections.OrderedDict[tuple[bytes, bytes], list[bytes]]
+    """Return the values of every key of a file, the keys in the order in which they first appear."""
+    found = collections.OrderedDict()  # type: collections.OrderedDict[tuple[bytes, bytes], list[bytes]]
+    for entry in Layout(_split(data)).entries:
+        found.setdefault((entry.section, entry.key), []).append(entry.value)
+    return found
+
+
+def _shown(data):
+    # type: (bytes) -> str
+    return data.decode("utf-8", "replace")
 
 
 def _differing(data, edits):
@@ -299,13 +393,13 @@ def _differing(data, edits):
 
 def _difference(data, edit, relation):
     # type: (bytes, Edit, bytes) -> bytes
-    found = _listed(get(data, edit.section, edit.key))
-    return b"%s/%s: found %s %s %s" % (edit.section, edit.key, found, relation, _listed(edit.values))
+    found = _listed(edit.key, get(data, edit.section, edit.key))
+    return b"%s/%s: found %s %s %s" % (edit.section, edit.key, found, relation, _listed(edit.key, edit.values))
 
 
-def _listed(values):
-    # type: (list[bytes]) -> bytes
-    return b"[" + b", ".join(values).replace(b"\n", b"\\n") + b"]"
+def _listed(key, values):
+    # type: (bytes, list[bytes]) -> bytes
+    return b"[" + b", ".join([masked(key, value) for value in values]).replace(b"\n", b"\\n") + b"]"
 
 
 def _say(line):
@@ -388,12 +482,20 @@ def _edits(text):
     return edits
 
 
-def _keys(text):
-    # type: (str) -> dict[str, list[str]]
+def _rules(text):
+    # type: (str) -> list[Rule]
     parsed = json.loads(text)
-    if not isinstance(parsed, dict) or not all(_are_texts(names) for names in parsed.values()):
-        raise ValueError("not keys of sections: %s" % (text,))
-    return parsed
+    if not isinstance(parsed, list):
+        raise ValueError("not a list of rules: %s" % (text,))
+    rules = []
+    for row in parsed:
+        known = isinstance(row, dict) and row.get("rule") in ("restore", "fresh", "set")
+        wanted = {"section", "key", "rule"} | ({"values"} if known and row["rule"] == "set" else set())
+        if not known or set(row) != wanted or not _are_texts(row.get("values", [])):
+            raise ValueError("not a rule: %r; expected section, key, rule, and for set a list of values" % (row,))
+        values = [_to_bytes(value) for value in row.get("values", [])]
+        rules.append(Rule(_to_bytes(row["section"]), _to_bytes(row["key"]), row["rule"], values))
+    return rules
 
 
 def _are_texts(values):
@@ -428,11 +530,17 @@ def _arguments():
     same.add_argument("one")
     same.add_argument("other")
     same.add_argument("--except", dest="excepted", nargs="*", default=[], metavar="SECTION/KEY")
-    carry = commands.add_parser("carry", help="give NEW the values which keys have in OLD")
+    rules = '[{"section": "...", "key": "...", "rule": "restore | fresh | set"}], * for any letters; the first counts'
+    carry = commands.add_parser("carry", help="give NEW what is set, and the values that restored keys have in OLD")
     carry.add_argument("old")
     carry.add_argument("new")
-    carry.add_argument("--keys", required=True, help='{"section": ["key", "..."]}')
+    carry.add_argument("--rules", required=True, help=rules)
     carry.add_argument("--check", action="store_true", help="change nothing; end with 1 if something would change")
+    compare = commands.add_parser("compare", help="print each key that differs among three files as a line of JSON")
+    compare.add_argument("before")
+    compare.add_argument("fresh")
+    compare.add_argument("after")
+    compare.add_argument("--rules", required=True, help=rules)
     return parser
 
 
@@ -448,8 +556,12 @@ def main(arguments):
         if asked.command == "same":
             return _same(asked.one, asked.other, asked.excepted)
         if asked.command == "carry":
-            edits, path = (_carried(asked.old, _keys(asked.keys)), asked.new)
+            edits, path = (_carried(asked.old, _rules(asked.rules)), asked.new)
             return _check(path, edits) if asked.check else _apply(path, edits)
+        if asked.command == "compare":
+            for line in _compared([asked.before, asked.fresh, asked.after], _rules(asked.rules)):
+                _say(line)
+            return TRUE
         if asked.command in ("check", "apply"):
             edits, path = _edits(asked.edits), asked.file
             return _check(path, edits) if asked.command == "check" else _apply(path, edits)

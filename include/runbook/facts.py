@@ -49,7 +49,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource, or one instance of a cloned one. `nodes` are the names of the nodes on which it runs."""
+    """One resource, or one instance of a cloned one. `nodes` are the names of the nodes on which it runs.
+
+    `blocked`: Pacemaker does nothing more with it, most often because its stop has failed; 1.1 tells that of no resource.
+    """
 
     id: str
     agent: str
@@ -58,6 +61,38 @@ class Resource:
     failed: bool
     managed: bool
     nodes: tuple[str, ...]
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class FailedAction:
+    """An operation on a resource that failed on a node and was not cleaned up: `db_fs_start_0`, and why."""
+
+    operation: str
+    node: str
+    reason: str
+
+    def stopped(self, resource: str) -> bool:
+        """True when it was the stop of this resource that failed."""
+        return self.operation == f"{resource}_stop_0"
+
+    def __str__(self) -> str:
+        return f"{self.operation} failed on {self.node} ({self.reason})"
+
+
+@dataclass(frozen=True)
+class FailCount:
+    """How often a resource has failed on a node; from `threshold` failures on it may not run there."""
+
+    resource: str
+    node: str
+    count: int
+    threshold: int
+
+    @property
+    def keeps_off(self) -> bool:
+        """True when Pacemaker does not start the resource on the node again by itself."""
+        return self.count >= self.threshold > 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,8 @@ class ClusterStatus:
     nodes: tuple[Node, ...]
     resources: tuple[Resource, ...]
     maintenance: bool
+    failed_actions: tuple[FailedAction, ...] = ()
+    fail_counts: tuple[FailCount, ...] = ()
 
     @property
     def online(self) -> tuple[str, ...]:
@@ -94,7 +131,8 @@ def parse_cluster_status(crm_mon_xml: str, *, source: str) -> ClusterStatus:
     declared = options is not None and _flag(options, "maintenance-mode", source, absent=False)
     # Pacemaker 1.1 does not print the option in every release; what it does to the resources shows in all of them.
     left_alone = bool(resources) and not any(resource.managed for resource in resources)
-    return ClusterStatus(nodes, resources, declared or left_alone)
+    failed_actions = tuple(_failed_action(found, source) for found in root.iterfind("failures/failure"))
+    return ClusterStatus(nodes, resources, declared or left_alone, failed_actions, tuple(_fail_counts(root, source)))
 
 
 def _node(node: ET.Element, source: str) -> Node:
@@ -116,7 +154,29 @@ def _resource(resource: ET.Element, source: str) -> Resource:
         failed=_flag(resource, "failed", source),
         managed=_flag(resource, "managed", source),
         nodes=tuple(_attribute(node, "name", source) for node in resource.findall("node")),
+        blocked=_flag(resource, "blocked", source, absent=False),
     )
+
+
+def _failed_action(failure: ET.Element, source: str) -> FailedAction:
+    told = (failure.get("exitstatus"), failure.get("exitreason"))
+    return FailedAction(
+        # Where an operation has no key, crm_mon prints its id instead.
+        operation=failure.get("op_key") or _attribute(failure, "id", source),
+        node=_attribute(failure, "node", source),
+        reason=": ".join(text for text in told if text) or "no reason given",
+    )
+
+
+def _fail_counts(root: ET.Element, source: str) -> Iterator[FailCount]:
+    for node in root.iterfind("node_history/node"):
+        for history in node.iterfind("resource_history"):
+            if (count := history.get("fail-count")) is None:
+                continue
+            threshold = _score(history.get("migration-threshold", "0"), source)
+            yield FailCount(
+                _attribute(history, "id", source), _attribute(node, "name", source), _score(count, source), threshold
+            )
 
 
 def _xml(text: str, source: str) -> ET.Element:
@@ -226,12 +286,18 @@ def parse_cluster_properties(crm_config_xml: str, *, source: str) -> dict[str, s
     return properties
 
 
+MAINTENANCE = ("maintenance-mode", "unmanaged")
+"""The properties that keep a cluster unmanaged: Pacemaker's own, and that of TECS."""
+
+
+def unmanaging(properties: Mapping[str, str]) -> dict[str, str]:
+    """Return those properties that keep the cluster unmanaged, each with the very word that it has; empty: none does."""
+    return {name: properties[name] for name in MAINTENANCE if properties.get(name, "").strip().lower() in _TRUE}
+
+
 def maintenance_by(properties: Mapping[str, str]) -> str | None:
     """Return the property that keeps the cluster unmanaged: Pacemaker's own first, then that of TECS; None: neither."""
-    for name in ("maintenance-mode", "unmanaged"):
-        if properties.get(name, "").strip().lower() in _TRUE:
-            return name
-    return None
+    return next(iter(unmanaging(properties)), None)
 
 
 # ---- the cloud -------------------------------------------------------------------------------------------------------

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.runbook import facts
-from include.runbook.cluster import Cluster, Compute, Host
+from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder
 from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
 from include.runbook.step import Goal, Read, Run, Verdict
 
-CRM_MON = "x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 --as-xml) || exit $?; printf '%s\\n' \"$x\""
-"""The cluster's status as XML, by Pacemaker 2.x and, where that option is unknown, by 1.1."""
+CRM_MON = """\
+x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 -r -f --as-xml) || { s=$?; printf '%s\\n' "$x" >&2; exit $s; }
+printf '%s\\n' "$x\""""
+"""The cluster's status as XML, by Pacemaker 2.x and, where that option is unknown, by 1.1.
+
+Of resources that run nowhere 1.1 tells only when it is asked (-r). Letters only: after a long option that it knows, 1.1
+answers an unknown one with its help and status 0. That the cluster is stopped 1.1 says on standard output.
+"""
 
 CONSTRAINTS = "cibadmin --query --scope constraints"
 PROPERTIES = "cibadmin --query --scope crm_config"
@@ -99,7 +105,7 @@ def float_ip_on(cluster: Cluster, host: Host) -> Goal:
         status, here = cluster_status(host, outputs[0]), node_name(host, outputs[1])
         where = status.located(name)
         found = f"{name} is started on {', '.join(where) or 'no node'} ({host.name} is {here} to Pacemaker)"
-        return Verdict(where == (here,), found)
+        return Verdict(where == (here,), "; ".join([found, *troubles(status, name)]))
 
     return Goal(f"{name} is started on {host.name} only", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge)
 
@@ -161,7 +167,9 @@ def all_started(host: Host) -> Goal:
         if away or wanting:
             told = [f"offline: {', '.join(away)}"] if away else []
             told += [f"not started: {', '.join(wanting)}"] if wanting else []
-            return Verdict(False, "; ".join(told))
+            return Verdict(
+                False, "; ".join([*told, *(each for r in dict.fromkeys(wanting) for each in troubles(status, r))])
+            )
         if not status.resources:
             return Verdict(False, "Pacemaker has no resource at all")
         return Verdict(True, f"{len(status.nodes)} nodes online, {len(status.resources)} resources started")
@@ -169,8 +177,38 @@ def all_started(host: Host) -> Goal:
     return Goal("every node is online and every resource is started", (Read(host, CRM_MON),), judge)
 
 
+def troubles(status: facts.ClusterStatus, resource: str) -> list[str]:
+    """Say what Pacemaker could not do with the resource, on which node, what that means and what is to be done."""
+    cure = f"`pcs resource cleanup {resource}`"
+    actions = [action for action in status.failed_actions if action.operation.startswith(f"{resource}_")]
+    counts = [count for count in status.fail_counts if count.resource == resource and count.keeps_off]
+    held = {action.node: action.reason for action in actions if action.stopped(resource)}
+    blocked = {node for found in status.resources if found.id == resource and found.blocked for node in found.nodes}
+    told = [
+        f"{node} does not let go of {resource}: its stop failed ({held.get(node, 'it is blocked')}), and Pacemaker moves it "
+        f"nowhere; see to it on {node} that it is really given up, then {cure}"
+        for node in sorted(held.keys() | blocked)
+    ]
+    told += [
+        f"{resource} may not run on {count.node}: it failed there {_times(count.count)}; mend the cause, then {cure}"
+        for count in counts
+        if count.node not in held
+    ]
+    spoken_of = held.keys() | {count.node for count in counts}
+    told += [f"{action}; once its cause is mended, {cure}" for action in actions if action.node not in spoken_of]
+    return told
+
+
+def _times(count: int) -> str:
+    return "too often" if count >= facts.INFINITY else f"{count} times"
+
+
 def cluster_status(host: Host, output: Output) -> facts.ClusterStatus:
     """Parse crm_mon's XML as read on the host."""
+    if not output.ok:
+        told = f"Pacemaker does not answer on {host.name}: {output.tail or f'exit status {output.status}'}"
+        cure = "see `systemctl status corosync pacemaker`; once its cause is mended, `pcs cluster start` there"
+        raise FactUnreadable(host.name, "crm_mon", f"{told}; {cure}")
     return facts.parse_cluster_status(output.stdout, source=f"{host.name}: crm_mon")
 
 
@@ -197,24 +235,6 @@ def _constraints_found(ids: Sequence[str]) -> str:
 def cloud(cluster: Cluster, command: str) -> str:
     """Return an OpenStack CLI command with the cloud's credentials, which never leave the controller."""
     return f". {quote(cluster.controllers.a.path(cluster.paths.openrc))} && {command}"
-
-
-def servers_on(cluster: Cluster, compute: Compute | Host) -> str:
-    """Return the command that lists the VMs of a compute as JSON."""
-    return cloud(cluster, f"openstack server list --all-projects --long --host {quote(compute.name)} -f json")
-
-
-def no_vms_on(cluster: Cluster, compute: Host) -> Goal:
-    """No VM is placed on the compute."""
-    command = servers_on(cluster, compute)
-    a = cluster.controllers.a
-
-    def judge(outputs: Sequence[Output]) -> Verdict:
-        servers = servers_in(a, command, outputs[0])
-        names = ", ".join(f"{s.name} ({s.status})" for s in servers)
-        return Verdict(not servers, f"VMs on {compute.name}: {names}" if servers else f"no VM on {compute.name}")
-
-    return Goal(f"no VM is left on {compute.name}", (Read(a, command),), judge)
 
 
 def servers_in(host: Host, command: str, output: Output) -> tuple[facts.Server, ...]:

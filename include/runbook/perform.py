@@ -35,7 +35,7 @@ PASSWORD_PROMPT = "password:"
 
 
 class Hosts(Protocol):
-    """Runs a script on a host and returns what came back; raises HostUnreachable, HostKeyMissing, HostKeyMismatch or ConnectionLost."""
+    """Runs a script on a host and returns what came back; raises an error that says why no session is open."""
 
     def run(self, host: Host, script: str, timeout: float) -> Output:
         """Run `script` by the host's POSIX shell; `timeout` in seconds."""

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.runbook import facts
+from include.runbook.both_views import one_view
 from include.runbook.cluster import Cluster, Host
+from include.runbook.container import daisys_file, where_daisy_runs
 from include.runbook.goals import (
     CONSTRAINTS,
     CRM_MON,
     THIS_NODE,
     cluster_status,
     command_succeeds,
-    compute_services,
     has_release,
     node_name,
     release_of,
     release_probe,
-    servers_in,
-    servers_on,
-    services_in,
+    troubles,
 )
 from include.runbook.plan import nodes_rolled_back
-from include.runbook.request import batches
+from include.runbook.replication import a_has_everything
+from include.runbook.room import rooms_to_drain
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Read, Run, Verdict
+from include.runbook.steps.databases import schemas_safe
 
 
 def preconditions(run: Run) -> tuple[Goal, ...]:
@@ -35,8 +36,11 @@ def preconditions(run: Run) -> tuple[Goal, ...]:
     goals += [installer_whole(run), daisys_data_present(cluster)]
     a = cluster.controllers.a
     goals += [has_release(cluster, a, run.target), a_can_be_active(run), no_foreign_constraint(cluster)]
-    if run.dag != "rollback_controller" and not run.vm_policy.allows_outage:
-        goals += [room_to_drain(run, batch) for batch in batches(run)]
+    goals += [one_view(cluster), nothing_stuck(run)]
+    if run.dag != "rollback_compute":
+        goals += [a_has_everything(cluster, switching=run.dag == "rollback_cluster"), schemas_safe(run)]
+    if run.dag != "rollback_controller":
+        goals += rooms_to_drain(run)
     return tuple(goals)
 
 
@@ -75,9 +79,11 @@ def installer_whole(run: Run) -> Goal:
 
 def daisys_data_present(cluster: Cluster) -> Goal:
     """Daisy's tecs.conf and mappings.json of the cluster can be read (A4.3)."""
-    folder = quote(cluster.daisy.path(f"{cluster.paths.tecs_data}/{cluster.daisy.cluster_id}"))
-    command = f"ls -l {folder}/tecs.conf {folder}/mappings.json"
-    return command_succeeds("Daisy's data of the cluster is there", cluster.daisy, command)
+    files = " ".join(quote(daisys_file(cluster, name)) for name in ("tecs.conf", "mappings.json"))
+    container = cluster.daisy.container
+    where = f", in the container {container.name}" if container else ""
+    command = where_daisy_runs(cluster, f"ls -l {files}")
+    return command_succeeds(f"Daisy's data of the cluster is there{where}", cluster.daisy, command)
 
 
 def a_can_be_active(run: Run) -> Goal:
@@ -87,8 +93,6 @@ def a_can_be_active(run: Run) -> Goal:
     switches = run.dag == "rollback_cluster"
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        if not outputs[0].ok:
-            return Verdict(False, f"Pacemaker does not answer on {a.name}: {outputs[0].tail}")
         status, here = cluster_status(a, outputs[0]), node_name(a, outputs[1])
         node = next((n for n in status.nodes if n.name == here), None)
         where = status.located(resource)
@@ -110,6 +114,25 @@ def a_can_be_active(run: Run) -> Goal:
     return Goal(expected, (Read(a, CRM_MON), Read(a, THIS_NODE)), judge)
 
 
+def nothing_stuck(run: Run) -> Goal:
+    """No node holds the float IP fast and, where A is to take over, no resource is stuck on B or kept off A by failures."""
+    cluster = run.cluster
+    a, float_ip = cluster.controllers.a, cluster.float_ip_resource
+    switches = run.dag == "rollback_cluster"
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        status, here = cluster_status(a, outputs[0]), node_name(a, outputs[1])
+        stuck = [r.id for r in status.resources if r.blocked or any(f.stopped(r.id) for f in status.failed_actions)]
+        if switches:
+            stuck += [count.resource for count in status.fail_counts if count.node == here and count.keeps_off]
+        concerned = [resource for resource in dict.fromkeys(stuck) if switches or resource == float_ip]
+        told = [trouble for resource in concerned for trouble in troubles(status, resource)]
+        return Verdict(not told, "; ".join(told) or "nothing is stuck")
+
+    sentence = "every resource can come to A" if switches else f"no node holds {float_ip} fast"
+    return Goal(sentence, (Read(a, CRM_MON), Read(a, THIS_NODE)), judge)
+
+
 def no_foreign_constraint(cluster: Cluster) -> Goal:
     """Every constraint on the float IP is one that `ban` or `move` made: others are not ours to remove."""
     a, resource = cluster.controllers.a, cluster.float_ip_resource
@@ -120,35 +143,3 @@ def no_foreign_constraint(cluster: Cluster) -> Goal:
         return Verdict(not foreign, f"foreign: {', '.join(foreign)}" if foreign else "no foreign constraint")
 
     return Goal(f"nobody else constrains {resource}", (Read(a, CONSTRAINTS),), judge)
-
-
-def room_to_drain(run: Run, batch: Sequence[Host]) -> Goal:
-    """If the batch's computes have VMs, another compute that is up and enabled can take them."""
-    cluster, a = run.cluster, run.cluster.controllers.a
-    names = {compute.name for compute in batch}
-    lists = [servers_on(cluster, compute) for compute in batch]
-
-    def judge(outputs: Sequence[Output]) -> Verdict:
-        services = services_in(a, compute_services(cluster), outputs[0])
-        others = [s.host for s in services if s.host not in names and s.up and s.enabled]
-        busy = []
-        for compute, command, listing, probe in zip(
-            batch, lists, outputs[1 : len(batch) + 1], outputs[len(batch) + 1 :], strict=True
-        ):
-            done = release_of(cluster, compute, probe) == run.target
-            if not done and servers_in(a, command, listing):
-                busy.append(compute.name)
-        if busy and not others:
-            return Verdict(
-                False,
-                f"{', '.join(busy)} has VMs and there is no other compute, up and enabled, to move them to; "
-                "trigger with vm_policy accept_outage or node_faulty if someone answers for their outage",
-            )
-        return Verdict(True, f"VMs can move to {', '.join(others)}" if busy else "there are no VMs to move")
-
-    reads = (
-        Read(a, compute_services(cluster)),
-        *(Read(a, command) for command in lists),
-        *(release_probe(cluster, compute) for compute in batch),
-    )
-    return Goal(f"VMs of {', '.join(sorted(names))} have somewhere to go", reads, judge)

@@ -138,6 +138,10 @@ class Sweep:
         except RunbookError as error:
             return Verdict(False, str(error))
 
+    def unread(self, read: Read) -> bool:
+        """True where the read got no answer."""
+        return isinstance(self.outputs[read], RunbookError)
+
     def output(self, read: Read) -> Output:
         """Return the answer to one read; raises the error that kept it from being had."""
         answer = self.outputs[read]

@@ -9,7 +9,16 @@ from include.runbook.cluster import Cluster, Compute
 from include.runbook.errors import RequestRefused
 from include.runbook.step import Run, VmPolicy
 
-KNOWN = {"cluster", "target_release", "computes", "vm_policy", "take_over", "parent"}
+KNOWN = {
+    "cluster",
+    "target_release",
+    "computes",
+    "vm_policy",
+    "return_vms",
+    "take_over",
+    "accept_newer_schema",
+    "parent",
+}
 
 
 def read_request(
@@ -32,15 +41,11 @@ def read_request(
     if not isinstance(target, str) or target not in cluster.releases:
         known = ", ".join(cluster.releases)
         problems.append(f"target_release: {target!r} is not a release of {cluster.name}; expected one of {known}")
-    policy = _policy(conf, problems)
+    policy = _policy(conf.get("vm_policy", VmPolicy.MIGRATE.value), cluster, problems)
     computes = _computes(conf.get("computes"), cluster, problems) if computes_asked else cluster.computes
-    if not isinstance(conf.get("take_over", False), bool):
-        problems.append(f"take_over: {conf['take_over']!r} is neither true nor false")
-    if cluster.storage != "share":
-        problems.append(
-            f"cluster {cluster.name} has storage {cluster.storage}: synchronising DRBD from A to B (A5.10) is not done by "
-            "this product yet; only `share` is"
-        )
+    take_over, accept_newer_schema, return_vms = (
+        _flag(conf, name, problems) for name in ("take_over", "accept_newer_schema", "return_vms")
+    )
     if problems:
         raise RequestRefused(_told(problems))
     return Run(
@@ -48,10 +53,12 @@ def read_request(
         str(target),
         computes,
         policy,
+        return_vms=return_vms,
         owner=owner,
         user=user,
         dag=dag,
-        take_over=bool(conf.get("take_over", False)),
+        take_over=take_over,
+        accept_newer_schema=accept_newer_schema,
         batch=bool(conf.get("parent")),
     )
 
@@ -62,12 +69,30 @@ def batches(run: Run) -> tuple[tuple[Compute, ...], ...]:
     return tuple(run.computes[i : i + size] for i in range(0, len(run.computes), size))
 
 
-def _policy(conf: Mapping[str, Any], problems: list[str]) -> VmPolicy:
+def _flag(conf: Mapping[str, Any], name: str, problems: list[str]) -> bool:
+    value = conf.get(name, False)
+    if not isinstance(value, bool):
+        problems.append(f"{name}: {value!r} is neither true nor false")
+    return value is True
+
+
+def _policy(asked: object, cluster: Cluster, problems: list[str]) -> VmPolicy | dict[str, VmPolicy]:
+    """Return one answer for all computes, or an answer for each that is named."""
+    if not isinstance(asked, Mapping):
+        return _one_policy("vm_policy", asked, problems)
+    known = {compute.name for compute in cluster.computes}
+    strangers = sorted(str(name) for name in asked if name not in known)
+    if strangers:
+        problems.append(f"vm_policy: {', '.join(strangers)} is not a compute of cluster {cluster.name}")
+    return {str(name): _one_policy(f"vm_policy of {name}", word, problems) for name, word in asked.items()}
+
+
+def _one_policy(of: str, asked: object, problems: list[str]) -> VmPolicy:
     try:
-        return VmPolicy(conf.get("vm_policy", VmPolicy.MIGRATE.value))
+        return VmPolicy(asked)  # type: ignore[arg-type]  # anything may have been sent
     except ValueError:
         known = ", ".join(policy.value for policy in VmPolicy)
-        problems.append(f"vm_policy: {conf.get('vm_policy')!r} is not a policy; expected one of {known}")
+        problems.append(f"{of}: {asked!r} is not a policy; expected one of {known}")
         return VmPolicy.MIGRATE
 
 

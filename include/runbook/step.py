@@ -6,7 +6,7 @@ judgement, so that the check and the proof cannot drift apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -22,16 +22,19 @@ class VmPolicy(StrEnum):
     MIGRATE = "migrate"
     ACCEPT_OUTAGE = "accept_outage"
     NODE_FAULTY = "node_faulty"
+    MIGRATE_ACROSS_RELEASES = "migrate_across_releases"
 
     @property
     def allows_outage(self) -> bool:
         """True when a person has accepted that VMs which stay lose their service."""
-        return self is not VmPolicy.MIGRATE
+        return self in (VmPolicy.ACCEPT_OUTAGE, VmPolicy.NODE_FAULTY)
 
 
 @dataclass(frozen=True)
 class Run:
     """One run of a scenario on one cluster: everything that a step may depend on besides live state.
+
+    `vm_policy` is one answer for every compute, or answers by the computes' names; who is not named is asked about.
 
     `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of.
     """
@@ -39,11 +42,13 @@ class Run:
     cluster: Cluster
     target: str
     computes: tuple[Compute, ...]
-    vm_policy: VmPolicy = VmPolicy.MIGRATE
+    vm_policy: VmPolicy | Mapping[str, VmPolicy] = VmPolicy.MIGRATE
+    return_vms: bool = False
     owner: str = "plan"
     user: str = "nobody"
     dag: str = "plan"
     take_over: bool = False
+    accept_newer_schema: bool = False
     batch: bool = False
 
     @property
@@ -51,6 +56,12 @@ class Run:
         """The path of the staged installer of the target release, the same on Daisy and on nodes (A3)."""
         directory = f"{self.cluster.paths.staging}/{self.target}"
         return f"{directory}/{self.cluster.releases[self.target].bin.rsplit('/', 1)[-1]}"
+
+    def policy_for(self, compute: Host) -> VmPolicy:
+        """Return what may happen to VMs that do not leave this compute."""
+        if isinstance(self.vm_policy, VmPolicy):
+            return self.vm_policy
+        return self.vm_policy.get(compute.name, VmPolicy.MIGRATE)
 
     @property
     def marker(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from include.runbook import facts
+from include.runbook.both_views import one_view
 from include.runbook.cluster import Cluster
 from include.runbook.errors import RunbookError
 from include.runbook.goals import (
@@ -59,11 +60,11 @@ def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ..
 async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     """Read the cluster now."""
     a, b = cluster.controllers.a, cluster.controllers.b
-    status, names = Read(a, CRM_MON), {host: Read(host, THIS_NODE) for host in (a, b)}
+    status, name, agreed = Read(a, CRM_MON), Read(a, THIS_NODE), one_view(cluster)
     constraints, properties = Read(a, CONSTRAINTS), Read(a, PROPERTIES)
     servers, services = Read(a, cloud(cluster, ALL_SERVERS)), Read(a, compute_services(cluster))
     probes = {host: release_probe(cluster, host) for host in cluster.nodes}
-    reads = [status, *names.values(), constraints, properties, servers, services, *probes.values()]
+    reads = [status, name, *agreed.reads, constraints, properties, servers, services, *probes.values()]
     answers = await sweep(cluster, reads, credentials_of)
     problems: list[str] = []
     releases: dict[str, str | None] = {}
@@ -80,7 +81,7 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     up: dict[str, bool] = {}
     try:
         seen = cluster_status(a, answers.output(status))
-        here = node_name(a, answers.output(names[a]))
+        here = node_name(a, answers.output(name))
         where = seen.located(cluster.float_ip_resource)
         online = tuple(node.name for node in seen.nodes if node.online)
         if len(where) == 1:
@@ -93,4 +94,7 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
         up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(services))}
     except RunbookError as error:
         problems.append(str(error))
+    views = answers.judge(agreed)
+    if not views.met:
+        problems.append(views.found)
     return Survey(releases, active, online, ids, maintenance, vms, up, tuple(problems))

@@ -12,14 +12,15 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.runbook.errors import PreconditionFailed
 from include.runbook.plan import nodes_rolled_back, plan_text
 from include.runbook.preconditions import preconditions
-from include.runbook.reach import CredentialsOf, sweep
+from include.runbook.reach import sweep
 from include.runbook.request import batches
 from include.runbook.step import Run
-from include.runbook.survey import survey, wanting
+from include.runbook.steps.cluster_mode import as_found
+from include.runbook.survey import Survey, survey, wanting
 from tecs.failures import reported
 from tecs.plans import plan_of
 from tecs.requests import require_living_parent, run_of
-from tecs.ssh import credentials_of
+from tecs.ssh import cached_credentials
 
 log = logging.getLogger("airflow.task")
 
@@ -46,7 +47,7 @@ def require_preconditions(run: Run, context: Context) -> None:
     """Raise PreconditionFailed with everything that does not hold."""
     goals = preconditions(run)
     reads = [read for goal in goals for read in goal.reads]
-    answers = asyncio.run(sweep(run.cluster, reads, _cached(credentials_of)))
+    answers = asyncio.run(sweep(run.cluster, reads, cached_credentials()))
     wanting_ = []
     for goal in goals:
         verdict = answers.judge(goal)
@@ -89,7 +90,8 @@ def compute_batches() -> list[dict[str, Any]]:
                     "cluster": run.cluster.name,
                     "target_release": run.target,
                     "computes": [compute.name for compute in part],
-                    "vm_policy": run.vm_policy.value,
+                    "vm_policy": {compute.name: run.policy_for(compute).value for compute in part},
+                    "return_vms": run.return_vms,
                     "parent": {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id, "user": run.user},
                 },
             }
@@ -98,11 +100,11 @@ def compute_batches() -> list[dict[str, Any]]:
 
 
 def prove() -> None:
-    """Read the whole cluster again and fail unless it is back: releases, active controller, services, no bans."""
+    """Read the whole cluster again and fail unless it is back: releases, active controller, services, no bans, its mode."""
     context = get_current_context()
     with reported(log):
         run = run_of(context)
-        now = asyncio.run(survey(run.cluster, _cached(credentials_of)))
+        now = asyncio.run(survey(run.cluster, cached_credentials()))
         for host, release in now.releases.items():
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
@@ -110,24 +112,22 @@ def prove() -> None:
             log.info("VM %s is on %s", vm, host)
         targets = (*(node.name for node in nodes_rolled_back(run)), run.cluster.controllers.a.name)
         found = wanting(now, run.cluster, run.target, targets)
-        if run.dag != "rollback_compute" and (now.constraints or now.maintenance):
-            found += (f"left behind: constraints {now.constraints}, maintenance {now.maintenance}",)
+        if run.dag != "rollback_compute":
+            found += _left_behind(run, now)
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
+
+
+def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:
+    """Say what the run has set and not taken back; a maintenance mode that was there before is none of it."""
+    mode = as_found(run)
+    verdict = asyncio.run(sweep(run.cluster, mode.reads, cached_credentials())).judge(mode)
+    log.info("%s: %s", mode.sentence, verdict.found)
+    constraints = (f"left behind: {', '.join(now.constraints)}",) if now.constraints else ()
+    return (*constraints, *(() if verdict.met else (verdict.found,)))
 
 
 def _named(names: list[str]) -> list[str]:
     if not names:
         raise AirflowFailException("no host is named: nothing would be done")
     return names
-
-
-def _cached(lookup: CredentialsOf) -> CredentialsOf:
-    known: dict[str, Any] = {}
-
-    def credentials(connection_id: str) -> Any:
-        if connection_id not in known:
-            known[connection_id] = lookup(connection_id)
-        return known[connection_id]
-
-    return credentials

@@ -75,19 +75,20 @@ class RunbookStep(SSHOperator):
                 step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
                 with self._recorded(context, step, run, hosts) as recorded:
-                    recorded.outcome = perform(step, hosts, run, self.log.info)
+                    recorded.outcome = perform(step, hosts, run, self._say)
         skip_if_true(recorded.outcome)
 
     def on_kill(self) -> None:
         """Leave the command that runs on the host to its end: it is short, and the next try reads what it made true."""
 
+    def _say(self, line: str) -> None:
+        """Log a line of a step; what the step itself calls a warning is logged as one."""
+        (self.log.warning if "WARNING: " in line else self.log.info)(line)
+
     def _may_act(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> None:
         require_living_parent(context)
         if step.kind.changes and step.kind.name not in UNLOCKED:
-            holder = hosts.custody.holder
-            if holder is None or holder.owner != run.owner:
-                advice = "start the scenario anew: it takes the lock first"
-                raise LockHeld(run.cluster.name, str(holder or "nobody"), holder.since if holder else "now", advice)
+            require_lock(run, hosts)
 
     def _recorded(
         self, context: Context, step: Step, run: Run, hosts: SshHosts, begun: float | None = None
@@ -124,7 +125,7 @@ class DetachedStep(RunbookStep):
                 step, run = self.made_now(run, hosts)
                 with self._recorded(context, step, run, hosts, event["begun"]) as recorded:
                     require_living_parent(context)
-                    recorded.outcome = finish(step, hosts, run, self.log.info)
+                    recorded.outcome = finish(step, hosts, run, self._say)
 
     def on_kill(self) -> None:
         """End the job if the task is killed before the trigger has taken it over; from then on the trigger does."""
@@ -137,7 +138,7 @@ class DetachedStep(RunbookStep):
         """Start the job or attach to it; only what ends here is recorded here."""
         self._starting = step, run
         try:
-            outcome = begin(step, hosts, run, self.log.info)
+            outcome = begin(step, hosts, run, self._say)
         except RunbookError:
             with self._recorded(context, step, run, hosts):
                 raise
@@ -156,6 +157,14 @@ class DetachedStep(RunbookStep):
             begun=time.time() - job_age(step, hosts, run),
             sla=timing.sla(run.cluster.pace, run.cluster.tolerance),
         )
+
+
+def require_lock(run: Run, hosts: SshHosts) -> None:
+    """Raise LockHeld unless this run holds the cluster's lock."""
+    holder = hosts.custody.holder
+    if holder is None or holder.owner != run.owner:
+        advice = "start the scenario anew: it takes the lock first"
+        raise LockHeld(run.cluster.name, str(holder or "nobody"), holder.since if holder else "now", advice)
 
 
 def skip_if_true(outcome: Outcome) -> None:

@@ -19,12 +19,15 @@ from include.runbook.errors import InventoryError
 from include.runbook.plan import make_steps, step_text
 from include.runbook.step import Kind, Run, VmPolicy, kind
 from tecs.batches import ONLY_LOST_WORKERS, BatchRun
+from tecs.consent import AskConsent, GoOnOrGiveBack
 from tecs.deadlines import PlannedEnd, report_missed_deadline
 from tecs.operators import DetachedStep, RunbookStep
 
 log = logging.getLogger(__name__)
 
 HOST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+
+POLICIES = [policy.value for policy in VmPolicy]
 
 RETRY_DELAY = timedelta(seconds=5)
 """Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
@@ -38,7 +41,7 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         doc_md=doc,
-        params=form(_inventories(), computes=computes),
+        params=form(inventories(), computes=computes),
         max_active_tasks=64,
         tags=["rollback"],
         default_args={"retries": 3, "retry_delay": RETRY_DELAY, "trigger_rule": TriggerRule.NONE_FAILED},
@@ -74,15 +77,26 @@ def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Pa
         ),
         "vm_policy": Param(
             VmPolicy.MIGRATE.value,
-            type="string",
-            enum=[policy.value for policy in VmPolicy],
+            anyOf=[
+                {"type": "string", "enum": POLICIES},
+                {"type": "object", "propertyNames": {"pattern": HOST_NAME}, "additionalProperties": {"enum": POLICIES}},
+            ],
+            examples=POLICIES,
             title="VMs that do not leave a compute",
             values_display={
-                VmPolicy.MIGRATE.value: "must leave: otherwise the run stops",
+                VmPolicy.MIGRATE.value: "must leave: someone is asked about those that stay",
                 VmPolicy.ACCEPT_OUTAGE.value: "may lose their service",
                 VmPolicy.NODE_FAULTY.value: "are lost anyway: the compute is faulty",
+                VmPolicy.MIGRATE_ACROSS_RELEASES.value: "may go to computes of another release",
             },
-            description="Recorded with your name for every VM that stays.",
+            description="One word for all computes, or by the API an object with a word for each compute. Recorded with your "
+            "name for every VM that stays.",
+        ),
+        "return_vms": Param(
+            False,
+            type="boolean",
+            title="Move the VMs back at the end",
+            description="To the computes that they were on before. What cannot come back is named and runs where it is.",
         ),
         "take_over": Param(
             False,
@@ -91,6 +105,14 @@ def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Pa
             description="Only if the run that holds the cluster is certainly dead, and you answer for what it left.",
         ),
     }
+    if not computes:
+        asked["accept_newer_schema"] = Param(
+            False,
+            type="boolean",
+            title="Go back although the databases are newer",
+            description="Only if the old release does not know a database's schema and you answer for what it does to "
+            "the data. The databases are backed up first.",
+        )
     if computes:
         asked["computes"] = Param(
             type="array",
@@ -123,12 +145,30 @@ def each(name: str, hosts: XComArg) -> MappedOperator:
     return _operator(this).partial(step=name, map_index_template="{{ task.host }}", **_common(this)).expand(host=hosts)
 
 
-def decide(id: str, sentence: str, function: Callable[..., Any]) -> BaseOperator:
-    """Return the task of a decision: it reads, judges and says, and changes nothing."""
+def ask_consent(hosts: XComArg) -> MappedOperator:
+    """Return the task that asks a person about the VMs that stay on each compute."""
+    return AskConsent.partial(
+        task_id="A4.2_consent",
+        task_display_name="A4.2 Ask what may become of VMs that stay on a compute",
+        map_index_template="{{ task.host }}",
+        do_xcom_push=False,
+        doc_md=AskConsent.__doc__,
+    ).expand(host=hosts)
+
+
+def go_on_or_give_back() -> GoOnOrGiveBack:
+    """Return the task that nothing passes unless all before it is well; otherwise it undoes what the drain has changed."""
+    this = kind("give_back_computes")
+    return GoOnOrGiveBack(step=this.name, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
+
+
+def decide(id: str, sentence: str, function: Callable[..., Any], *arguments: XComArg) -> BaseOperator:
+    """Return the task of a decision: it reads, judges and says, and changes nothing. `arguments` come from earlier tasks."""
     return PythonOperator(
         task_id=f"{id}_{function.__name__}",
         task_display_name=f"{id} {sentence}",
         python_callable=function,
+        op_args=arguments,
         doc_md=function.__doc__,
         show_return_value_in_logs=False,
     )
@@ -163,7 +203,7 @@ def _common(this: Kind) -> dict[str, Any]:
 
 
 @cache
-def _inventories() -> dict[str, Cluster | None]:
+def inventories() -> dict[str, Cluster | None]:
     """Every cluster by name; None for one whose inventory is refused, which is told when someone asks for it."""
     known = Inventories(clusters_directory())
     found: dict[str, Cluster | None] = {}
@@ -183,7 +223,7 @@ def _documentation(this: Kind) -> str:
         f"**{this.title}**\n\n{(this.make.__doc__ or '').strip()}\n\n"
         f"Made for {this.over.value}. Measured {timing.measured:g} s ({timing.source}); limit {timing.limit:g} s.\n\n"
     )
-    cluster = next((cluster for cluster in _inventories().values() if cluster), None)
+    cluster = next((cluster for cluster in inventories().values() if cluster), None)
     if cluster is None:
         return head
     made = make_steps(this, Run(cluster, cluster.target_release, cluster.computes[:1]))[0]

@@ -35,34 +35,46 @@ def stage_installer(begun: Task) -> Task:
 
 
 def roll_back_b(begun: Task, after: Sequence[Task], installer_free: Task) -> Task:
-    """A5 and A6: B is reinstalled, comes back into the cluster, and the cluster is verified.
+    """A5 and A6: B is reinstalled, comes back into the cluster, and the cluster is verified and left as it was found.
 
     B is taken down `after` these tasks; from `installer_free` on, nobody else needs the installer's files.
     """
-    # A5.1: the installer's files; B's cinder settings are saved while they are still there.
+    # A5.1: the installer's files; B's storage settings are saved while they are still there.
     configured, saved = step("edit_tecs_conf_for_b"), step("save_cinder_settings")
     fetched = [step("fetch_tecs_conf_for_b"), step("fetch_mappings_for_b")]
     chain(installer_free, fetched, configured)
     chain(begun, saved)
 
-    # A5.2 to A5.5: B is reinstalled.
+    # A5.2, A5.3: B is reinstalled.
     installed = step("install_b")
-    chain([*after, configured, saved], step("uninstall_b"), step("drop_stale_keys_of_b"), installed)
-
-    # A5.6 to A6.2: one proven step after the other.
-    verified = step("create_and_delete_vm")
     chain(
+        [*after, configured, saved],
+        step("verify_data_on_a"),
+        step("uninstall_b"),
+        step("drop_stale_keys_of_b"),
         installed,
-        [step("restore_cinder_backends"), step("copy_cluster_files")],
+    )
+
+    # A5.4, A5.5: its back ends, and side by side its cluster files and what DRBD needs.
+    back_ends, replicating = step("carry_over_storage_settings"), step("let_b_follow_a")
+    chain(installed, step("bring_back_cinder_settings"), step("restore_cinder_backends"), back_ends)
+    chain(installed, step("copy_cluster_files"), replicating)
+
+    # A5.6 to A6.2: one proven step after the other; A5.10 before A5.8, so that B takes over only with all of the data.
+    restored = step("restore_cluster_mode")
+    chain(
+        [back_ends, replicating],
         step("start_cluster_on_b"),
+        step("leave_maintenance_for_b"),
         step("verify_pacemaker_on_b"),
+        step("synchronise_b"),
         step("clear_ban"),
         step("leave_maintenance"),
-        step("verify_shared_storage"),
         step("switch_over_and_back"),
-        verified,
+        step("create_and_delete_vm"),
+        restored,
     )
-    return verified
+    return restored
 
 
 def end_run(verified: Task) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
+from functools import cache
 from types import TracebackType
 
 import paramiko
@@ -16,7 +17,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostKeyMissing, HostUnreachable, LimitExceeded
 from include.runbook.perform import READ_LIMIT, in_short
-from include.runbook.reach import OUTPUT_LIMIT, Credentials
+from include.runbook.reach import OUTPUT_LIMIT, Credentials, CredentialsOf
 from include.runbook.shell import Output
 
 # Sessions are opened for every step; that they were is no news for its log.
@@ -31,6 +32,11 @@ def credentials(connection: Connection) -> Credentials:
 def credentials_of(connection_id: str) -> Credentials:
     """Look an Airflow connection up by its id."""
     return credentials(BaseHook.get_connection(connection_id))
+
+
+def cached_credentials() -> CredentialsOf:
+    """Return a lookup of credentials that asks Airflow once for each connection, however many hosts share it."""
+    return cache(credentials_of)
 
 
 def parse_key(host_key: str) -> paramiko.PKey:

@@ -18,6 +18,8 @@ RUNBOOK_IDS = {
     *("A1", "A2", "A3", "A4.1", "A4.2", "A4.3", "A4.4", "A4.5", "A4.6", "A4.7", "A4.8", "A4.9"),
     *("A5.1", "A5.2", "A5.3", "A5.4", "A5.5", "A5.6", "A5.7", "A5.8", "A5.9", "A5.10", "A6.1", "A6.2"),
 }
+GATE = "A4.2_give_back_computes"
+DRAIN = {"A4_computes", "A4.2_note_placement", "A4.2_drain_computes", "A4.2_consent"}
 PACEMAKER = ("A1", "A2", "A5.6", "A5.7", "A5.8", "A5.9", "A6.1")
 INSTALLER = ("A4.5", "A4.6", "A5.2", "A5.3")
 
@@ -33,7 +35,7 @@ def dag(bag: Any, request: pytest.FixtureRequest) -> Any:
 
 def test_every_file_is_parsed_without_an_error(bag: Any) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == sorted(SCENARIOS)
+    assert sorted(bag.dags) == sorted([*SCENARIOS, "validate_cluster", "validate_example"])
 
 
 def test_every_step_of_the_runbook_is_a_task(bag: Any) -> None:
@@ -45,8 +47,27 @@ def test_every_registered_step_is_used(bag: Any) -> None:
     assert {kind.task_id for kind in KINDS.values()} <= used
 
 
+def test_a_cluster_is_validated_when_its_inventory_says_so(bag: Any) -> None:
+    assert bag.dags["validate_cluster"].timetable.can_be_scheduled is False
+    morning = bag.dags["validate_example"].timetable
+    assert (morning.expression, str(morning.timezone)) == ("0 6 * * *", "Asia/Shanghai")
+
+
 def test_a_skip_lets_the_next_step_run_and_a_failure_does_not(dag: Any) -> None:
-    assert {task.trigger_rule for task in dag.tasks} == {"none_failed"}
+    others = [task for task in dag.tasks if task.task_id != GATE]
+    assert {task.trigger_rule for task in others} == {"none_failed"}
+
+
+def test_a_drain_that_does_not_go_on_gives_its_computes_back_whatever_has_failed(bag: Any) -> None:
+    """The gate waits for the end of everything before the first uninstallation, and nothing passes by it."""
+    dag = bag.dags["rollback_compute"]
+    gate, uninstall = dag.task_dict[GATE], dag.task_dict["A4.5_uninstall_compute"]
+    assert gate.trigger_rule == "all_done"
+    assert uninstall.upstream_task_ids == {GATE, "A4_computes"}
+    last = dag.task_dict["A4.2_finish_drain"]
+    assert gate.upstream_task_ids == {last.task_id, *last.upstream_task_ids, *DRAIN}, (
+        "a resumed run finishes the drain anew"
+    )
 
 
 def test_titles_begin_with_the_id_and_say_a_sentence(dag: Any) -> None:

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from console.airflow_api import Run, TaskInstance
+from tests.scenarios import Site, audit, first_compute, record
 
-from .conftest import Site, audit, first_compute, on, record
+from .conftest import on
 
 SLOW_INSTALLER = {"installer": "slow", "factor": 25}
 
@@ -182,24 +183,6 @@ def test_a_password_prompt_of_the_installer_fails_the_step_with_that_reason(site
     audit(site, (first_compute(site),))
 
 
-@on("stuck")
-def test_nothing_is_uninstalled_under_a_vm_that_does_not_move_unless_its_outage_is_accepted_by_name(site: Site) -> None:
-    compute = first_compute(site)
-    vm = next(vm["name"] for vm in site.lab.state()["vms"] if vm["host"] == compute)
-    site.lab.fault({"vm": vm, "do": "refuse_migration", "count": 99})
-    run = site.start("rollback_compute", computes=[compute])
-    assert site.finish(run) == "failed", site.story(run)
-    assert vm in site.failures(run)["A4.2_drain_compute"]
-    assert "vm_policy" in site.failures(run)["A4.2_drain_compute"]
-    assert site.lab.state()["installs"][compute]["uninstalled"] == 0
-
-    accepted = site.start("rollback_compute", computes=[compute], vm_policy="accept_outage", take_over=True)
-    assert site.finish(accepted) == "success", site.story(accepted)
-    consent = next(event["found"] for event in record(site, accepted) if event["step"] == "drain_compute")
-    assert vm in str(consent)
-    assert "admin accepts the outage" in str(consent)
-
-
 @on("locked")
 def test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_it_over_only_explicitly(
     site: Site,
@@ -222,6 +205,31 @@ def test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_
     assert site.finish(first) == "failed"
     assert "held by" in str(site.failures(first))
     audit(site, (compute,))
+
+
+@on("newer-schema")
+def test_a_database_that_the_old_release_does_not_know_stops_the_run_unless_accepted_and_then_it_is_backed_up_first(
+    site: Site,
+) -> None:
+    site.lab.fault({"schema": "nova", "versions": ["320"]})
+    before = site.journal()
+    run = site.start("rollback_controller")
+    assert site.finish(run) == "failed", site.story(run)
+    message = site.failures(run)["S2_check"]
+    assert "nova at 320, the release knows up to 319" in message
+    assert "accept_newer_schema" in message
+    assert site.journal() == before
+
+    accepted = site.start("rollback_controller", accept_newer_schema=True)
+    assert site.finish(accepted) == "success", site.story(accepted)
+    events = record(site, accepted)
+    backup = next(event for event in events if event["step"] == "back_up_databases")
+    assert backup["outcome"] == "done"
+    assert [event["step"] for event in events].index("back_up_databases") < [e["step"] for e in events].index(
+        "uninstall_b"
+    )
+    dump = site.lab.run("daisy", "gunzip -c /var/lib/tecs-rollback/backups/*/nova.sql.gz").stdout
+    assert "'320'" in dump
 
 
 REFUSED_BY_THE_API = {
@@ -269,7 +277,7 @@ def test_every_precondition_that_does_not_hold_is_named_before_anything_changes(
     run = site.start("rollback_compute", computes=[compute])
     assert site.finish(run) == "failed"
     message = site.failures(run)["S2_check"]
-    assert "there is no other compute, up and enabled, to move them to" in message
+    assert "there is no other compute, up and enabled" in message
     assert "is corrupt" in message
     assert "nothing has been changed" in message
 

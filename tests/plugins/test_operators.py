@@ -144,7 +144,7 @@ def test_nothing_is_changed_under_another_runs_lock(operator: Make, site: Site) 
 
 
 def test_a_step_that_only_verifies_needs_no_lock(operator: Make) -> None:
-    operator("verify_shared_storage").execute(context("rollback_controller"))
+    operator("verify_data_on_a").execute(context("rollback_controller"))
 
 
 @pytest.mark.parametrize("state", ["success", "failed", None])

@@ -3,10 +3,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from include.lab.cinder_files import array
 from include.lab.errors import LabError
 from include.lab.lab import prepare_state
 from include.lab.topology import make_inventory, read_site
@@ -97,7 +99,9 @@ def test_a_disabled_service_shows_its_reason(site: TrialSite) -> None:
 
 
 def test_a_server_is_created_shown_and_deleted(site: TrialSite) -> None:
-    created = site.openstack("server create --flavor m1.tiny --image cirros --nic none --wait trial -f json")
+    created = site.openstack(
+        "server create --flavor m1.tiny --image cirros --nic none --os-compute-api-version 2.37 --wait trial -f json"
+    )
     assert json.loads(created.stdout)["status"] == "ACTIVE"
     assert json.loads(site.openstack("server show trial -f json").stdout)["OS-EXT-SRV-ATTR:host"] in (OVS, DVS)
     assert site.openstack("server delete --wait trial").returncode == 0
@@ -110,6 +114,59 @@ def test_a_compute_whose_host_is_down_is_down_to_nova(site: TrialSite) -> None:
     assert services[0]["State"] == "down"
 
 
+def vm_of(site: TrialSite, compute: str) -> dict[str, Any]:
+    return next(vm for vm in site.lab.state()["vms"] if vm["host"] == compute)
+
+
+def test_a_migration_that_hangs_is_listed_and_ends_where_it_began_when_it_is_aborted(site: TrialSite) -> None:
+    vm = vm_of(site, OVS)["id"]
+    site.lab.fault({"vm": vm, "do": "hang_migration"})
+    site.openstack(f"server migrate --live-migration {vm}")
+    site.settled()
+    assert vm_of(site, OVS)["status"] == "MIGRATING"
+    listed = site.openstack(f"server migration list --server {vm} -f json --os-compute-api-version 2.30")
+    number = json.loads(listed.stdout)[0]["Id"]
+    old = site.openstack(f"server migration abort {vm} {number}")
+    assert "2.24 or greater is required" in old.stderr
+    assert site.openstack(f"--os-compute-api-version 2.24 server migration abort {vm} {number}").returncode == 0
+    assert (vm_of(site, OVS)["id"], vm_of(site, OVS)["status"]) == (vm, "ACTIVE")
+
+
+def test_a_migration_that_nova_gives_up_leaves_the_vm_where_it_was(site: TrialSite) -> None:
+    vm = vm_of(site, OVS)["id"]
+    site.lab.fault({"vm": vm, "do": "fail_migration"})
+    assert site.openstack(f"server migrate --live-migration {vm}").returncode == 0
+    site.settled()
+    assert (vm_of(site, OVS)["id"], vm_of(site, OVS)["status"]) == (vm, "ACTIVE")
+
+
+def test_a_target_may_be_named_from_version_2_30_on(site: TrialSite) -> None:
+    vm = vm_of(site, OVS)["id"]
+    assert "2.30 or greater" in site.openstack(f"server migrate --live-migration --host {DVS} {vm}").stderr
+    command = f"server migrate --live-migration --host {DVS} --os-compute-api-version 2.30 {vm}"
+    assert site.openstack(command).returncode == 0
+
+
+def test_hypervisors_have_figures_up_to_version_2_87_and_servers_flavor_ids_up_to_2_46(site: TrialSite) -> None:
+    with_figures = json.loads(site.openstack("hypervisor list --long -f json").stdout)[0]
+    without = json.loads(site.openstack("hypervisor list --long -f json --os-compute-api-version 2.88").stdout)[0]
+    assert (with_figures["vCPUs Used"], with_figures["Memory MB Used"]) == (2, 1536)
+    assert without["vCPUs Used"] is None
+    flavors = json.loads(site.openstack("flavor list --all --long -f json").stdout)
+    old = json.loads(site.openstack("server list --all-projects --long --limit -1 -f json").stdout)[0]
+    assert old["Flavor ID"] in {flavor["ID"] for flavor in flavors}
+    new = json.loads(site.openstack("server list --long -f json --os-compute-api-version 2.47").stdout)[0]
+    assert ("Flavor ID" in new, new["Flavor"]) == (False, "m1.tiny")
+
+
+def test_a_vm_may_be_pinned_or_in_any_state(site: TrialSite) -> None:
+    vm = vm_of(site, OVS)["name"]
+    site.lab.fault({"vm": vm, "do": "pin"})
+    site.lab.fault({"vm": vm, "do": "become", "status": "SHUTOFF"})
+    row = next(row for row in json.loads(site.openstack("server list --long -f json").stdout) if row["Name"] == vm)
+    assert (row["Flavor Name"], row["Status"]) == ("m1.pinned", "SHUTOFF")
+
+
 def test_storage_auto_config_works_only_from_its_own_directory(site: TrialSite) -> None:
     script = "home/tecs_install/storage_auto_config"
     wrong = site.run(A, f"python @/{script}/storage_auto_config.py cinder_conf 10.0.0.1")
@@ -117,6 +174,42 @@ def test_storage_auto_config_works_only_from_its_own_directory(site: TrialSite) 
     assert "----------Operation cinder_conf is Failed.----------" in wrong.stdout
     assert "----------Operation cinder_conf is done!----------" in right.stdout
     assert "<LocalIP>10.0.0.1</LocalIP>" in site.run(A, "cat @/etc/cinder/cinder_zte_conf.xml").stdout
+
+
+@pytest.mark.parametrize(
+    ("driver", "file"),
+    [
+        ("KS3200_IPSAN", "cinder_zte_conf_file_KS3200_IPSAN-7.xml"),
+        ("KS3200_FCSAN", "cinder_zte_conf_file_KS3200_FCSAN-7.xml"),
+        ("FUJISTU_ETERNUS", "cinder_fujitsu_eternus_dx_FUJISTU_ETERNUS-7.xml"),
+        ("CEPH", ""),
+        ("LVM", ""),
+    ],
+)
+def test_cinder_conf_knows_the_five_drivers(site: TrialSite, driver: str, file: str) -> None:
+    settings = json.dumps({"disk_array": [array(driver, 7, "10.43.177.7")]})
+    script = "home/tecs_install/storage_auto_config"
+    site.run(A, f"cat > @/{script}/base/cinder.json", stdin=settings)
+    site.run(A, f"cd @/{script} && python storage_auto_config.py cinder_conf 10.0.0.1")
+    etc = site.state / "hosts" / A / "etc/cinder"
+    assert f"enabled_backends = lvm,{driver}-7\n" in (etc / "cinder.conf").read_text()
+    assert (etc / file).exists()
+    effects = [json.loads(line)["effect"] for line in (site.state / "journal.jsonl").read_text().splitlines()]
+    assert effects[-2:] == ["openstack-cinder-volume is active", "multipathd is active"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [("fail", "----------Operation cinder_conf is Failed.----------"), ("partial", "is done!")],
+)
+def test_cinder_conf_can_fail_or_leave_a_back_end_out_with_status_0(site: TrialSite, fault: str, said: str) -> None:
+    site.lab.fault({"cinder_conf": fault})
+    done = site.run(
+        A, "cd @/home/tecs_install/storage_auto_config && python storage_auto_config.py cinder_conf 10.0.0.1"
+    )
+    assert (done.returncode, said in done.stdout) == (0, True)
+    conf = site.run(A, "cat @/etc/cinder/cinder.conf").stdout
+    assert ("KS3200_FCSAN-1" in conf) == (fault == "fail"), "a failure changes nothing"
 
 
 def test_share_disk_is_a_violation(site: TrialSite) -> None:
@@ -162,6 +255,7 @@ def test_tecs_conf_is_long_and_has_bytes_that_are_not_utf_8(site: TrialSite) -> 
     [
         {"nonsense": 1},
         {"installer": "explode"},
+        {"cinder_conf": "explode"},
         {"ssh": {"host": "nobody"}, "do": "exit"},
         {"ssh": {"match": "("}, "do": "exit"},
         {"vm": "nobody", "do": "refuse_migration"},

@@ -240,7 +240,8 @@ def test_cleaning_a_controller_takes_its_cluster_and_cinder_settings(good_site: 
     good_site.run(B, "@/home/the.bin clean")
     tree = good_site.state / "hosts" / B
     assert not (tree / "etc/corosync/corosync.conf").exists()
-    assert not (tree / "home/tecs_install/storage_auto_config/base/cinder.json").exists()
+    lost = ("home/tecs_install/storage_auto_config/base/cinder.json", "etc/cinder", "etc/ceph", "etc/multipath.conf")
+    assert not [name for name in lost if (tree / name).exists()]
     assert good_site.settled().online == [A.replace("-", "_")]
     assert good_site.run(B, "systemctl is-active pacemaker").returncode == 3
 

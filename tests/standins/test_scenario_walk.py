@@ -121,7 +121,7 @@ def test_a_cluster_comes_back_to_the_old_release_with_the_runbooks_commands(oper
     do.run(a, "pcs resource move lb_float_ip " + b["name"].replace("-", "_"))
     do.run(b, f"pcs resource move lb_float_ip {a_node}")
     assert '"status": "ACTIVE"' in do.openstack(
-        "server create --flavor m1.tiny --image cirros --nic none --wait new -f json"
+        "server create --flavor m1.tiny --image cirros --nic none --os-compute-api-version 2.37 --wait new -f json"
     )
     truth = do.lab.state()
     assert truth["violations"] == []

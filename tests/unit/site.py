@@ -53,7 +53,7 @@ cat "$SAYS/$HOST/{file}\""""
 CRM_MON = """\
 case "$*" in
 '-1') file=crm_mon.txt ;;
-'-1 --as-xml') file=crm_mon.xml ;;
+'-1 -r -f --as-xml') file=crm_mon.xml ;;
 *) echo "crm_mon: unrecognized option" >&2; exit 22 ;;
 esac
 test ! -e "$SAYS/$HOST/crm_mon.fails" || { echo 'crm_mon: Connection refused' >&2; exit 102; }
@@ -75,8 +75,10 @@ case "$1 $2" in
 'resource clear') sed -i '/id="cli-/d' "$SAYS"/*/constraints.xml ;;
 'constraint remove') sed -i "/id=\\"$3\\"/d" "$SAYS"/*/constraints.xml ;;
 'property set')
-  test "$3" != unmanaged=false || test "$4" = --force || { echo "Error: invalid cluster property option" >&2; exit 1; }
-  sed -i "/name=\\"${3%=*}\\"/d" "$SAYS"/*/crm_config.xml ;;
+  test "${3%=*}" != unmanaged || test "$4" = --force || { echo "Error: invalid cluster property option" >&2; exit 1; }
+  sed -i "/name=\\"${3%=*}\\"/d" "$SAYS"/*/crm_config.xml
+  pair="<nvpair id=\\"p-${3%=*}\\" name=\\"${3%=*}\\" value=\\"${3#*=}\\"/>"
+  sed -i "s|^</cluster_property_set>|$pair\\n&|" "$SAYS"/*/crm_config.xml ;;
 'cluster start') for h in "$SAYS"/*/crm_mon.xml; do sed -i 's/online="false"/online="true"/' "$h"; done ;;
 *) echo "Usage: pcs ..." >&2; exit 1 ;;
 esac
@@ -169,12 +171,14 @@ class Site:
         properties: tuple[str, ...] = (),
         failed: bool = False,
         more: str = "",
+        troubles: str = "",
     ) -> None:
-        """Say what Pacemaker's programs show on both controllers; `constraints` are lines of XML."""
-        xml = status_xml(active=active, online=online, failed=failed, more=more)
+        """Say what Pacemaker's programs show on both controllers; `constraints` are lines of XML, `properties` name=word."""
+        xml = status_xml(active=active, online=online, failed=failed, more=more, troubles=troubles)
         nodes = "".join(f'<node id="{n}" uname="{name}"/>\n' for n, name in enumerate((A, B), 1))
         text = status_text(active) if active else ""
-        pairs = "".join(f'<nvpair id="p-{name}" name="{name}" value="true"/>\n' for name in properties)
+        words = [(name, word or "true") for name, _, word in (each.partition("=") for each in properties)]
+        pairs = "".join(f'<nvpair id="p-{name}" name="{name}" value="{word}"/>\n' for name, word in words)
         for name in (A, B):
             (self.says / f"active-{name}.xml").write_text(status_xml(active=name, online=online, more=more))
             (self.says / f"active-{name}.txt").write_text(status_text(name))
@@ -226,13 +230,29 @@ def preference(node: str, resource: str = "lb_float_ip") -> str:
 
 
 def status_xml(
-    *, active: str | None = A, online: tuple[str, ...] = (A, B), failed: bool = False, more: str = ""
+    *,
+    active: str | None = A,
+    online: tuple[str, ...] = (A, B),
+    failed: bool = False,
+    more: str = "",
+    troubles: str = "",
 ) -> str:
-    """Return what `crm_mon -1 --as-xml` of Pacemaker 1.1 prints for the two controllers."""
+    """Return what `crm_mon -1 -r -f --as-xml` of Pacemaker 1.1 prints for the two controllers."""
     flags = 'standby="false" maintenance="false" pending="false"'
     nodes = "".join(f'<node name="{n}" online="{str(n in online).lower()}" {flags}/>' for n in (A, B))
     resources = resource_xml("lb_float_ip", active, failed=failed) + resource_xml("haproxy", active) + more
-    return f'<crm_mon version="1.1.13"><nodes>{nodes}</nodes><resources>{resources}</resources></crm_mon>'
+    return f'<crm_mon version="1.1.13"><nodes>{nodes}</nodes><resources>{resources}</resources>{troubles}</crm_mon>'
+
+
+def failed_action(operation: str, node: str, reason: str = "unknown error") -> str:
+    """Return what crm_mon prints of an operation that failed on a node."""
+    return f'<failures><failure op_key="{operation}" node="{node}" exitstatus="{reason}" exitcode="1"/></failures>'
+
+
+def fail_count(resource: str, node: str, count: str, threshold: str = "3") -> str:
+    """Return what crm_mon prints of a resource that has failed on a node."""
+    history = f'<resource_history id="{resource}" migration-threshold="{threshold}" fail-count="{count}"/>'
+    return f'<node_history><node name="{node}">{history}</node></node_history>'
 
 
 def status_text(active: str) -> str:

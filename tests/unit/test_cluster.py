@@ -57,6 +57,26 @@ def _refused(directory: Path, text: str) -> list[str]:
     return str(refused.value).splitlines()
 
 
+def test_daisy_may_run_on_controller_a_and_on_no_host_that_is_reinstalled(tmp_path: Path) -> None:
+    on_a = load_cluster(_written(tmp_path, LAB.replace("address: 127.1.0.1\n", "address: 127.1.0.11\n")))
+    assert on_a.daisy.address == on_a.controllers.a.address
+    reason = "this host is reinstalled, so it cannot be the Daisy host; of the nodes only A can"
+    for address, key in {"127.1.0.12": "controllers.b.address", "127.1.0.21": "computes[0].address"}.items():
+        told = _refused(tmp_path, LAB.replace("address: 127.1.0.1\n", f"address: {address}\n"))
+        assert len(told) == 1
+        assert told[0].endswith(f"{key}: '{address}' is already the address at daisy.address; {reason}")
+
+
+def test_a_container_is_docker_with_the_installer_outside_unless_it_says_otherwise(tmp_path: Path) -> None:
+    plain = LAB.replace("address: 127.1.0.1\n", "address: 127.1.0.1\n  container: {name: daisy}\n")
+    container = load_cluster(_written(tmp_path, plain)).daisy.container
+    assert container is not None
+    assert (container.engine, container.installer) == ("docker", "outside")
+    told = _refused(tmp_path, plain.replace("name: daisy}", "name: daisy, path: /x}"))
+    assert told == ["lab.yaml:9: daisy.container.path: unknown key; expected one of: engine, name, installer"]
+    assert "is not valid" in _refused(tmp_path, plain.replace("{name: daisy}", '{name: "x; reboot"}'))[0]
+
+
 def test_a_host_takes_port_and_connection_from_ssh_unless_it_has_its_own(cluster: Cluster) -> None:
     reached = {host.name: (host.connection, host.port) for host in cluster.hosts}
     assert reached == {
@@ -111,18 +131,69 @@ def test_a_compute_can_name_its_own_console_address(tmp_path: Path) -> None:
     assert cluster.vnc_address(cluster.computes[1]) == "10.9.9.9"
 
 
-def test_only_a_dvs_compute_carries_over_cpu_pinning(cluster: Cluster) -> None:
-    ovs, dvs = (cluster.carry_over_keys(compute) for compute in cluster.computes)
-    assert ovs["libvirt"] == ("iscsi_use_multipath", "volume_use_multipath", "reserved_huge_pages")
-    assert "vcpu_pin_set" not in ovs["DEFAULT"]
-    assert "vcpu_pin_set" in dvs["DEFAULT"]
+def test_only_a_dvs_compute_carries_over_the_settings_of_dvs(cluster: Cluster) -> None:
+    ovs, dvs = (cluster.carry_over.table(compute.network) for compute in cluster.computes)
+    assert "DEFAULT/dvs_high_cpu_set" not in ovs
+    assert dvs["DEFAULT/dvs_high_cpu_set"] == "restore"
+    assert ovs["DEFAULT/vcpu_pin_set"] == dvs["DEFAULT/vcpu_pin_set"] == "restore"
+    assert cluster.carry_over.unlisted_differences == "report"
 
 
-def test_carried_keys_can_be_chosen_for_one_network_mode(tmp_path: Path) -> None:
-    cluster = load_cluster(_written(tmp_path, LAB + "carry_over: {ovs: {libvirt: [cpu_mode]}}\n"))
-    ovs, dvs = (cluster.carry_over_keys(compute) for compute in cluster.computes)
-    assert ovs == {"libvirt": ("cpu_mode",)}
-    assert "vcpu_pin_set" in dvs["DEFAULT"]
+def test_rows_of_an_inventory_come_before_the_built_in_ones_of_their_network_mode(tmp_path: Path) -> None:
+    rows = '{"libvirt/cpu_*": restore, vnc/server_proxyclient_address: set, "*/*token*": restore}'
+    cluster = load_cluster(_written(tmp_path, LAB + f"carry_over: {{ovs: {rows}}}\n"))
+    ovs, dvs = (cluster.carry_over.table(compute.network) for compute in cluster.computes)
+    assert list(ovs)[:2] == ["libvirt/cpu_*", "vnc/server_proxyclient_address"]
+    assert (ovs["*/*token*"], dvs["*/*token*"]) == ("restore", "fresh")
+    assert ovs["libvirt/volume_use_multipath"] == "restore"
+    assert "libvirt/cpu_*" not in dvs
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("{libvirt: restore}", "expected SECTION/KEY of nova.conf"),
+        ("{libvirt/a b: restore}", "expected SECTION/KEY of nova.conf"),
+        ('{"libvirt/a]": restore}', "expected SECTION/KEY of nova.conf"),
+        ("{libvirt/cpu_mode: keep}", "'keep' is not one of the choices; expected 'restore', 'fresh' or 'set'"),
+        ("{libvirt/cpu_mode: set}", "libvirt/cpu_mode: set: no value is known for it; expected one section and one of"),
+        ('{"*/compute_manager": set}', "no value is known for it"),
+    ],
+)
+def test_a_row_of_carry_over_that_cannot_be_followed_is_refused(tmp_path: Path, rows: str, told: str) -> None:
+    with pytest.raises(InventoryError, match=r"carry_over\.dvs") as refused:
+        load_cluster(_written(tmp_path, LAB + f"carry_over: {{dvs: {rows}}}\n"))
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("storage", "resources"),
+    [
+        ("storage: share", ()),
+        ("storage: local", ("glance", "db", "dbbackup")),
+        ("storage: share_cluster", ("glance", "db", "dbbackup")),
+        ("storage: local\nreplicated: {glance: image, db: data, dbbackup: data, mongodb: data}", ("image", "data")),
+    ],
+)
+def test_a_storage_mode_says_which_drbd_resources_there_are(
+    tmp_path: Path, storage: str, resources: tuple[str, ...]
+) -> None:
+    assert load_cluster(_written(tmp_path, LAB.replace("storage: share", storage))).drbd_resources == resources
+
+
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("storage: share\nreplicated: {db: db}", "replicated: names DRBD resources, but storage share"),
+        ("storage: local\nreplicated: {}", "replicated: names nobody, but storage is local"),
+        ("storage: local\nreplicated: {db: '; rm'}", "replicated.db: '; rm' is not valid; expected letters"),
+        ("storage: local\nreplicated: {tape: db}", "replicated.tape: 'tape' is not one of the choices"),
+    ],
+)
+def test_replicated_data_that_cannot_be_is_refused_by_name(tmp_path: Path, storage: str, told: str) -> None:
+    with pytest.raises(InventoryError) as refused:
+        load_cluster(_written(tmp_path, LAB.replace("storage: share", storage)))
+    assert told in str(refused.value)
 
 
 def test_a_release_reports_its_own_name_unless_told_otherwise(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -311,7 +312,11 @@ def test_a_symbolic_link_is_followed_and_stays(python: str, conf: Path) -> None:
             "nova.conf",
             '[{"section": "s", "key": "k", "values": ["1"]}, {"section": "s", "key": "k", "values": []}]',
         ],
-        ["carry", "nova.conf", "nova.conf", "--keys", '{"DEFAULT": "a"}'],
+        ["carry", "nova.conf", "nova.conf", "--rules", '{"DEFAULT": "a"}'],
+        ["carry", "nova.conf", "nova.conf", "--rules", '[{"section": "DEFAULT", "key": "a", "rule": "keep"}]'],
+        ["carry", "nova.conf", "nova.conf", "--rules", '[{"section": "DEFAULT", "key": "a", "rule": "set"}]'],
+        ["carry", "nova.conf", "absent.conf", "--rules", "[]"],
+        ["compare", "nova.conf", "absent.conf", "nova.conf", "--rules", "[]"],
         ["same", "nova.conf", "absent.conf"],
         [],
     ],
@@ -345,17 +350,150 @@ def test_same_passes_over_the_keys_that_may_differ(python: str, conf: Path) -> N
     assert done.stdout.endswith(b"differ, first at: a\n")
 
 
+# ---- carrying over -----------------------------------------------------------------------------------------------------
+
+
+def _rules(*rows: str, **computed: str) -> str:
+    """Rows such as `DEFAULT/a restore`; what is set has its value in `computed`."""
+    rules = []
+    for row in rows:
+        name, rule = row.split()
+        section, key = name.split("/")
+        values = {"values": [computed[key]]} if rule == "set" else {}
+        rules.append({"section": section, "key": key, "rule": rule, **values})
+    return json.dumps(rules)
+
+
 @pytest.mark.parametrize("python", PYTHONS)
-def test_carry_brings_over_what_the_old_file_has_and_leaves_the_rest(python: str, conf: Path) -> None:
+def test_carry_restores_what_the_old_file_has_sets_what_is_computed_and_leaves_the_rest(
+    python: str, conf: Path
+) -> None:
     new = conf.with_name("new.conf")
-    new.write_bytes(b"[DEFAULT]\na = 0\nother = 5\n")
-    carry = [str(conf), str(new), "--keys", '{"DEFAULT": ["a", "m", "other"], "libvirt": ["h"]}']
+    new.write_bytes(b"[DEFAULT]\na = 0\nother = 5\nfixed = 1\n")
+    rules = _rules("DEFAULT/fixed set", "DEFAULT/m restore", "DEFAULT/other restore", "libvirt/* restore", fixed="2")
+    carry = [str(conf), str(new), "--rules", rules]
     assert _run(python, "carry", *carry, "--check").returncode == conf_edit.NOT_TRUE
     assert _run(python, "carry", *carry).returncode == conf_edit.TRUE
-    assert new.read_bytes() == (
-        b"[DEFAULT]\na = 1\nother = 5\nm = x\nm = y\n\n[libvirt]\nh = node:0,size:1048576,count:4\n"
-    )
+    carried = b"[DEFAULT]\na = 0\nother = 5\nfixed = 2\nm = x\nm = y\n\n[libvirt]\nh = node:0,size:1048576,count:4\n"
+    assert new.read_bytes() == carried
     assert _run(python, "carry", *carry, "--check").returncode == conf_edit.TRUE
+    assert b"nothing to change" in _run(python, "carry", *carry).stdout
+    assert new.read_bytes() == carried
+    assert len(_backups(new)) == 1
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_without_an_old_file_only_what_is_computed_is_set(python: str, conf: Path) -> None:
+    rules = _rules("DEFAULT/a set", "DEFAULT/m restore", a="2")
+    assert _run(python, "carry", "absent.conf", str(conf), "--rules", rules).returncode == conf_edit.TRUE
+    assert conf.read_bytes() == NOVA.replace(b"a=1", b"a=2")
+
+
+@pytest.mark.parametrize(
+    ("rules", "restored"),
+    [
+        (["s/k restore"], b"[s]\nk = 1\n[t]\nk=0\n"),
+        (["*/k restore"], b"[s]\nk = 1\n[t]\nk=2\n"),
+        (["t/* restore"], b"[s]\n[t]\nk=2\n"),
+        (["s/k fresh", "*/* restore"], b"[s]\n[t]\nk=2\n"),
+        (["*/* fresh", "s/k restore"], b"[s]\n[t]\nk=0\n"),
+        (["s/K restore", "s/kk* restore", "s/*k? restore"], b"[s]\n[t]\nk=0\n"),
+        (["*s*/*k* restore"], b"[s]\nk = 1\n[t]\nk=0\n"),
+    ],
+)
+def test_the_first_rule_that_fits_counts_and_values_stay_in_their_section(
+    tmp_path: Path, rules: list[str], restored: bytes
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_bytes(b"stray = 9\n[s]\nk = 1\n[t]\nk = 2\n")
+    new.write_bytes(b"[s]\n[t]\nk=0\n")
+    assert conf_edit.main(["carry", str(old), str(new), "--rules", _rules(*rules)]) == conf_edit.TRUE
+    assert new.read_bytes().replace(b"k=1", b"k = 1") == restored
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(_FILES, _FILES)
+def test_whatever_the_values_what_was_carried_is_true_afterwards_and_is_not_carried_again(
+    old: bytes, new: bytes
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        before, now = Path(folder) / "old", Path(folder) / "new"
+        before.write_bytes(old)
+        now.write_bytes(new)
+        carry = [
+            "carry",
+            str(before),
+            str(now),
+            "--rules",
+            _rules("s/kk fresh", "*/k* restore", "DEFAULT/x set", x="1"),
+        ]
+        done = conf_edit.main(carry)
+        carried = now.read_bytes()
+        if done == conf_edit.ERROR:  # a value that would not be read back
+            assert carried == new
+            return
+        assert conf_edit.main([*carry, "--check"]) == conf_edit.TRUE
+        assert conf_edit.get(carried, b"s", b"k") == (conf_edit.get(old, b"s", b"k") or conf_edit.get(new, b"s", b"k"))
+        assert conf_edit.get(carried, b"s", b"kk") == conf_edit.get(new, b"s", b"kk")
+        conf_edit.main(carry)
+        assert now.read_bytes() == carried
+
+
+# ---- the three-way view ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_compare_prints_each_key_that_is_not_the_same_in_all_three_files(python: str, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("before", "fresh", "after")]
+    texts = ("[b]\nx=1\nx=2\n[a]\nsame=1\nlost=\xe4\n", "[a]\nsame=1\n[b]\nx=0\n", "[b]\nx=1\nx=2\n[a]\nsame = 1\n")
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text, encoding="latin-1")
+    done = _run(python, "compare", *map(str, files), "--rules", _rules("b/* restore"))
+    assert done.returncode == conf_edit.TRUE
+    lost = {"section": "a", "key": "lost", "rule": "unlisted", "before": ["\ufffd"], "fresh": [], "after": []}
+    kept = {"section": "b", "key": "x", "rule": "restore", "before": ["1", "2"], "fresh": ["0"], "after": ["1", "2"]}
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        lost | {"changed": True},
+        kept | {"changed": False},
+    ]
+
+
+SECRETS = {
+    "rabbit_password": "s3cret",
+    "admin_passwd": "s3cret",
+    "metadata_proxy_shared_secret": "s3cret",
+    "admin_token": "s3cret",
+    "CONFIG_NOVA_KS_PW": "s3cret",
+    "fixed_key": "s3cret",
+    "sql_connection": "mysql://nova:s3cret@10.0.0.1/nova",
+    "odd": "mysql://nova:s3c@s3cret@10.0.0.1/nova",
+    "transport_url": "rabbit://a:s3cret@h1:5672,b:s3cret@h2:5672//",
+    "options": '{"user": "a", "password": "s3cret"}',
+    "dsn": "host=db user=nova password=s3cret",
+}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("key", SECRETS)
+def test_no_secret_is_printed_where_a_difference_is_told(python: str, key: str, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text(f"[DEFAULT]\n{key} = {SECRETS[key]}\n")
+    new.write_text(f"[DEFAULT]\n{key} = {SECRETS[key].replace('s3cret', 's3cret-too')}\n")
+    shown = _run(python, "compare", str(old), str(new), str(new), "--rules", "[]")
+    (row,) = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert row["changed"] is True
+    assert "***" in row["before"][0]
+    check = _run(python, "carry", str(old), str(new), "--rules", _rules("*/* restore"), "--check")
+    apply = _run(python, "carry", str(old), str(new), "--rules", _rules("*/* restore"))
+    assert (check.returncode, apply.returncode) == (conf_edit.NOT_TRUE, conf_edit.TRUE)
+    assert b"s3c" not in shown.stdout + check.stdout + apply.stdout + check.stderr + apply.stderr
+    assert new.read_text() == old.read_text()
+
+
+@pytest.mark.parametrize("key", ["vcpu_pin_set", "reserved_huge_pages", "pci_alias", "novncproxy_base_url", "monkey"])
+def test_what_is_no_secret_is_shown(key: str) -> None:
+    for value in (b"", b"4-15", b"http://10.0.0.1:6080/vnc_auto.html", b'{"address": "0000:05:10.1"}'):
+        assert conf_edit.masked(key.encode(), value) == value
 
 
 # ---- sending it to a host --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from include.runbook import facts
 from include.runbook.errors import FactUnreadable
-from include.runbook.facts import ComputeService, Constraint, Node, Resource, Server
+from include.runbook.facts import ComputeService, Constraint, FailCount, FailedAction, Node, Resource, Server
 
 A, B = "host_10_43_203_91", "host_10_43_203_92"
 SOURCE = "host-a: crm_mon -1: x"
@@ -35,19 +35,66 @@ def test_the_status_of_pacemaker_1_1_is_read() -> None:
         "lb_float_ip", "ocf::heartbeat:IPaddr2", "Started", active=True, failed=False, managed=True, nodes=(A,)
     )
     assert status.resources[0] == float_ip
-    assert [resource.id for resource in status.resources] == ["lb_float_ip", "db_fs", "lb", "lb"]
+    assert [resource.id for resource in status.resources] == ["lb_float_ip", "db_fs", "lb", "lb", "mongodb"]
     assert [resource.id for resource in status.resources if resource.failed] == ["db_fs"]
+    assert [str(action) for action in status.failed_actions] == [f"db_fs_monitor_20000 failed on {A} (not running)"]
+    assert not status.maintenance
+
+
+def test_the_status_of_the_last_pacemaker_1_1_is_read() -> None:
+    status = facts.parse_cluster_status(_data("crm_mon-1.1.20.xml"), source=SOURCE)
+    assert [(node.name, node.online) for node in status.nodes] == [(A, True), (B, False)]
+    assert [(resource.id, resource.active, resource.nodes) for resource in status.resources] == [
+        ("lb", True, (A,)),
+        ("lb", False, ()),
+        ("lb_float_ip", True, (A,)),
+    ]
+    assert status.located("lb_float_ip") == (A,)
     assert not status.maintenance
 
 
 def test_the_status_of_pacemaker_2_is_read() -> None:
     status = facts.parse_cluster_status(_data("crm_mon-2.1.xml"), source=SOURCE)
     assert [(node.name, node.online) for node in status.nodes] == [(A, True), (B, False)]
-    assert [(resource.id, resource.managed, resource.nodes) for resource in status.resources] == [
-        ("lb_float_ip", False, (A,)),
-        ("lb", False, (A,)),
+    assert [(resource.id, resource.role, resource.managed, resource.nodes) for resource in status.resources] == [
+        ("lb_float_ip", "Started", False, (A,)),
+        ("db_fs", "Stopped", False, ()),
+        ("lb", "Started", False, (A,)),
+        ("lb", "Stopped", False, ()),
     ]
     assert status.maintenance
+
+
+def test_failed_actions_and_fail_counts_are_read() -> None:
+    status = facts.parse_cluster_status(_data("crm_mon-1.1.xml"), source=SOURCE)
+    assert status.failed_actions == (FailedAction("db_fs_monitor_20000", A, "not running"),)
+    assert status.fail_counts == ()
+    history = '<resource_history id="lb_float_ip" orphan="false" migration-threshold="1000000"'
+    counted = _data("crm_mon-2.1.xml").replace(history, f'{history} fail-count="INFINITY"')
+    assert facts.parse_cluster_status(counted, source=SOURCE).fail_counts == (
+        FailCount("lb_float_ip", A, facts.INFINITY, facts.INFINITY),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "threshold", "keeps_off"),
+    [(2, 3, False), (3, 3, True), (facts.INFINITY, facts.INFINITY, True), (5, 0, False)],
+)
+def test_a_resource_is_kept_off_a_node_from_its_threshold_on(count: int, threshold: int, keeps_off: bool) -> None:
+    assert FailCount("db", A, count, threshold).keeps_off is keeps_off
+
+
+@pytest.mark.parametrize("name", ["crm_mon-1.1.xml", "crm_mon-2.1.xml"])
+def test_a_resource_is_blocked_only_where_pacemaker_says_so(name: str) -> None:
+    assert not any(each.blocked for each in facts.parse_cluster_status(_data(name), source=SOURCE).resources)
+    blocked = _data("crm_mon-2.1.xml").replace('blocked="false"', 'blocked="true"', 1)
+    found = facts.parse_cluster_status(blocked.replace('blocked="0"', 'blocked="1"'), source=SOURCE)
+    assert [each.id for each in found.resources if each.blocked] == ["lb_float_ip"]
+
+
+def test_a_stopped_cluster_of_pacemaker_2_is_refused_with_its_status() -> None:
+    with pytest.raises(FactUnreadable, match="status 102: Not connected"):
+        facts.parse_cluster_status(_data("crm_mon-2.1-stopped.xml"), source=SOURCE)
 
 
 def test_a_node_that_is_still_joining_is_not_online() -> None:
@@ -70,15 +117,19 @@ def test_a_float_ip_on_both_nodes_is_seen_on_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "maintenance"),
+    ("answer", "change", "maintenance"),
     [
-        (('managed="true"', 'managed="false"'), True),
-        (('no-quorum-policy="ignore"', 'maintenance-mode="true"'), True),
-        (('no-quorum-policy="ignore"', 'maintenance-mode="false"'), False),
+        ("crm_mon-1.1.xml", ("", ""), False),
+        ("crm_mon-1.1.xml", ('managed="true"', 'managed="false"'), True),
+        ("crm_mon-1.1.20.xml", ('maintenance-mode="false"', 'maintenance-mode="true"'), True),
+        ("crm_mon-1.1.20.xml", (' maintenance-mode="false"', ""), False),
+        ("crm_mon-2.1.xml", ('maintenance-mode="true"', 'maintenance-mode="false"'), True),
     ],
 )
-def test_maintenance_is_seen_with_and_without_the_option(change: tuple[str, str], maintenance: bool) -> None:
-    text = _data("crm_mon-1.1.xml").replace(*change)
+def test_maintenance_is_seen_with_and_without_the_option(
+    answer: str, change: tuple[str, str], maintenance: bool
+) -> None:
+    text = _data(answer).replace(*change)
     assert facts.parse_cluster_status(text, source=SOURCE).maintenance is maintenance
 
 
@@ -87,7 +138,8 @@ def test_constraints_are_read_by_node_and_by_rule() -> None:
         Constraint(f"cli-ban-lb_float_ip-on-{B}", "lb_float_ip", B, -facts.INFINITY),
         Constraint("cli-prefer-lb_float_ip", "lb_float_ip", A, facts.INFINITY),
         Constraint(f"cli-ban-mongodb-on-{A}", "mongodb", A, -facts.INFINITY, expires=True),
-        Constraint("location-db_fs", "db_fs", A, 50),
+        Constraint("cli-prefer-glance_fs", "glance_fs", B, facts.INFINITY, expires=True),
+        Constraint(f"location-db_fs-{A}-50", "db_fs", A, 50),
         Constraint("location-ping", "db_fs", None, -facts.INFINITY),
     )
 

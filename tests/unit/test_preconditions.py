@@ -16,9 +16,10 @@ from include.runbook.cluster import Cluster
 from include.runbook.errors import RunbookError
 from include.runbook.perform import judge
 from include.runbook.preconditions import preconditions
+from include.runbook.room import rooms_to_drain
 from include.runbook.step import Run, VmPolicy
 
-from .site import A, B, Site, preference, status_xml
+from .site import A, B, Site, fail_count, failed_action, preference, status_xml
 
 BIN = b"#!/bin/sh\necho the installer\n"
 
@@ -36,6 +37,7 @@ def whole(site: Site) -> Site:
         servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": cluster.computes[0].name}],
         services=[service(compute.name) for compute in cluster.computes],
     )
+    site.databases(cluster.controllers.a)
     return site
 
 
@@ -118,6 +120,37 @@ def test_a_that_cannot_run_resources_is_refused(compute_run: Run, whole: Site, f
     assert "(pcmk_a) is not able to run resources" in refusals(compute_run, whole)
 
 
+def test_both_controllers_claiming_the_float_ip_is_refused(compute_run: Run, whole: Site) -> None:
+    whole.tell(whole.cluster.controllers.b, "crm_mon.xml", status_xml(active=B, online=(B,)))
+    told = refusals(compute_run, whole)
+    assert "host-10-43-203-91 and host-10-43-203-92 do not agree" in told
+    assert f"has lb_float_ip on {B}; A has it on {A}" in told
+
+
+def test_a_float_ip_that_b_does_not_let_go_of_is_refused_in_every_scenario(compute_run: Run, whole: Site) -> None:
+    whole.pacemaker(active=B, troubles=failed_action("lb_float_ip_stop_0", B, "timed out"))
+    for scenario in ("rollback_cluster", "rollback_controller", "rollback_compute"):
+        told = refusals(replace(compute_run, dag=scenario), whole)
+        assert f"{B} does not let go of lb_float_ip: its stop failed (timed out)" in told
+        assert "`pcs resource cleanup lb_float_ip`" in told
+
+
+@pytest.mark.parametrize(("count", "refused"), [("INFINITY", True), ("3", True), ("2", False)])
+def test_a_resource_that_has_failed_too_often_on_a_keeps_a_from_taking_over(
+    compute_run: Run, whole: Site, count: str, refused: bool
+) -> None:
+    whole.pacemaker(active=B, troubles=fail_count("haproxy", A, count))
+    told = refusals(replace(compute_run, dag="rollback_cluster"), whole)
+    assert ("haproxy may not run on pcmk_a" in told) is refused
+
+
+def test_a_resource_that_has_failed_too_often_on_b_keeps_nobody_from_rolling_b_back(
+    compute_run: Run, whole: Site
+) -> None:
+    whole.pacemaker(active=B, troubles=fail_count("haproxy", B, "INFINITY"))
+    assert refusals(replace(compute_run, dag="rollback_cluster"), whole) == ""
+
+
 def test_a_float_ip_that_pacemaker_does_not_know_is_refused(compute_run: Run, whole: Site) -> None:
     other = compute_run.cluster.model_copy(update={"float_ip_resource": "vip"})
     assert "Pacemaker knows no resource vip" in refusals(replace(compute_run, cluster=other), whole)
@@ -180,7 +213,7 @@ def alone(site: Site, others: Callable[[str], dict[str, Any]]) -> None:
 def test_the_only_compute_with_vms_to_drain_is_refused(compute_run: Run, whole: Site, other: dict[str, str]) -> None:
     alone(whole, lambda name: service(name, **other))
     told = refusals(compute_run, whole)
-    assert "host-10-43-203-101 has VMs and there is no other compute, up and enabled, to move them to" in told
+    assert "1 VMs of host-10-43-203-101 are to move and there is no other compute, up and enabled" in told
     assert "vm_policy accept_outage or node_faulty" in told
 
 
@@ -203,6 +236,56 @@ def test_a_batch_of_every_compute_has_nowhere_to_go_even_though_all_are_up(compu
     assert "there is no other compute" in told
 
 
+def crowd(site: Site, flavor: str, count: int, status: str = "ACTIVE") -> None:
+    """VMs of one flavor on the first compute, and one more compute of 8 processors and 16 GB."""
+    first, second = site.cluster.computes[:2]
+    vms = [
+        {"ID": str(n), "Name": f"vm-{n}", "Status": status, "Host": first.name, "Flavor Name": flavor}
+        for n in range(count)
+    ]
+    site.cloud(servers=vms, services=[service(first.name), service(second.name)])
+
+
+def test_vms_that_do_not_fit_on_the_other_computes_are_refused_with_the_figures(compute_run: Run, whole: Site) -> None:
+    crowd(whole, "large", 2)
+    told = refusals(compute_run, whole)
+    assert "2 VMs of host-10-43-203-101 need 16 vCPUs and 32768 MB" in told
+    assert "128 vCPUs and 24576 MB are free on host-10-43-203-102" in told
+    crowd(whole, "large", 1)
+    assert refusals(compute_run, whole) == ""
+
+
+@pytest.mark.parametrize(("flavor", "status"), [("pinned", "ACTIVE"), ("large", "SHUTOFF")])
+def test_vms_that_cannot_be_moved_need_no_room_and_are_asked_about_later(
+    compute_run: Run, whole: Site, flavor: str, status: str
+) -> None:
+    crowd(whole, flavor, 9, status)
+    assert refusals(compute_run, whole) == ""
+
+
+def test_an_answer_for_one_compute_frees_it_alone_from_the_search_for_room(compute_run: Run, whole: Site) -> None:
+    crowd(whole, "large", 2)
+    first, second = whole.cluster.computes[:2]
+    accepting = replace(compute_run, vm_policy={first.name: VmPolicy.ACCEPT_OUTAGE})
+    assert refusals(accepting, whole) == ""
+    assert "32768 MB" in refusals(replace(compute_run, vm_policy={second.name: VmPolicy.ACCEPT_OUTAGE}), whole)
+
+
+def test_the_room_of_computes_that_later_batches_drain_is_counted_once(compute_run: Run, whole: Site) -> None:
+    """Three computes of 24 GB each with one VM of 16: each batch fits, since the VMs before it have left their place."""
+    three = whole.cluster.computes[:3]
+    vms = [{"ID": c.name, "Name": c.name, "Status": "ACTIVE", "Host": c.name, "Flavor Name": "large"} for c in three]
+    whole.cloud(servers=vms, services=[service(c.name) for c in three])
+    cluster = whole.cluster.model_copy(update={"computes": three, "batch_size": 1})
+    run = replace(compute_run, cluster=cluster, computes=three, dag="rollback_cluster")
+    found = [judge(goal, whole).found for goal in rooms_to_drain(run)]
+    assert all("need 8 vCPUs and 16384 MB; 240 vCPUs and 16384 MB are free" in text for text in found)
+    divided = cluster.model_copy(update={"drain": cluster.drain.model_copy(update={"migrate_across_releases": False})})
+    notes = [judge(goal, whole).found for goal in rooms_to_drain(replace(run, cluster=divided))]
+    asked = ["someone will be asked whether VMs may go to the other release" in text for text in notes]
+    assert asked == [False, True, True]
+
+
 def test_a_compute_that_is_back_already_need_not_be_drained_again(compute_run: Run, whole: Site) -> None:
     alone(whole, lambda name: service(name, State="down"))
     whole.install(whole.cluster.computes[0], "100")
@@ -217,3 +300,20 @@ def test_a_cloud_that_does_not_answer_is_not_a_cloud_without_vms(compute_run: Ru
 def test_the_controllers_scenario_does_not_ask_about_vms(compute_run: Run, whole: Site) -> None:
     (whole.says / "cloud-is-down").touch()
     assert refusals(replace(compute_run, dag="rollback_controller"), whole) == ""
+
+
+@pytest.mark.parametrize("controller", ["a", "b"])
+def test_a_drbd_resource_on_a_site_with_shared_disks_is_refused(whole: Site, compute_run: Run, controller: str) -> None:
+    host = getattr(whole.cluster.controllers, controller)
+    file = whole.write(host, "/etc/drbd.d/WebData.res", "resource WebData {}")
+    told = refusals(replace(compute_run, dag="rollback_controller"), whole)
+    assert f"{host.name} has no DRBD resource, but {file}, the inventory says storage share" in told
+    assert "WebData" not in refusals(compute_run, whole)
+
+
+def test_a_site_that_replicates_nothing_although_the_inventory_says_so_is_refused(
+    whole: Site, compute_run: Run
+) -> None:
+    local = compute_run.cluster.model_copy(update={"storage": "local"})
+    told = refusals(replace(compute_run, dag="rollback_controller", cluster=local), whole)
+    assert f"{local.controllers.a.name} has no DRBD resource, the inventory says storage local" in told

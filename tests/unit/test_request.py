@@ -58,7 +58,28 @@ def test_a_release_that_is_no_text_is_refused(cluster: Cluster, release: object)
 @pytest.mark.parametrize("policy", ["outage", None, ["migrate"], 1])
 def test_an_unknown_policy_is_refused_and_the_known_are_named(cluster: Cluster, policy: object) -> None:
     told = refused(cluster, vm_policy=policy)
-    assert f"vm_policy: {policy!r} is not a policy; expected one of migrate, accept_outage, node_faulty" in told
+    assert (
+        f"vm_policy: {policy!r} is not a policy; expected one of migrate, accept_outage, node_faulty, migrate_across_releases"
+        in told
+    )
+
+
+def test_each_compute_may_have_an_answer_of_its_own_and_who_has_none_is_asked(cluster: Cluster) -> None:
+    first, second = cluster.computes[:2]
+    run = ask(cluster, vm_policy={first.name: "accept_outage"})
+    assert (run.policy_for(first), run.policy_for(second)) == (VmPolicy.ACCEPT_OUTAGE, VmPolicy.MIGRATE)
+    assert ask(cluster, vm_policy="node_faulty").policy_for(second) is VmPolicy.NODE_FAULTY
+
+
+def test_an_answer_for_a_stranger_or_that_is_no_answer_is_refused_by_name(cluster: Cluster) -> None:
+    told = refused(cluster, vm_policy={"host-9": "accept_outage", cluster.computes[0].name: "hope"})
+    assert "vm_policy: host-9 is not a compute of cluster example" in told
+    assert f"vm_policy of {cluster.computes[0].name}: 'hope' is not a policy" in told
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_bringing_vms_back_must_be_said_plainly(cluster: Cluster, value: object) -> None:
+    assert "return_vms" in refused(cluster, return_vms=value)
 
 
 def test_a_compute_that_is_not_in_the_cluster_is_refused_and_the_known_are_named(cluster: Cluster) -> None:
@@ -101,13 +122,6 @@ def test_taking_over_must_be_said_plainly(cluster: Cluster, value: object) -> No
 def test_every_problem_is_told_at_once(cluster: Cluster) -> None:
     told = refused(cluster, computes_asked=True, computes=["x"], target_release="1", vm_policy="?", hurry=True)
     assert told.count("  - ") == 4
-
-
-@pytest.mark.parametrize("storage", ["local", "share_cluster"])
-def test_a_cluster_with_replicated_disks_is_refused_until_they_can_be_synchronised(
-    cluster: Cluster, storage: str
-) -> None:
-    assert "A5.10" in refused(cluster.model_copy(update={"storage": storage}))
 
 
 def test_batches_hold_every_compute_once_in_order(cluster: Cluster) -> None:

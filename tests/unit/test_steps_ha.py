@@ -11,7 +11,7 @@ from include.runbook.perform import perform
 from include.runbook.plan import hosts_of
 from include.runbook.step import Run, kind
 
-from .site import A, B, Site, ban, preference, resource_xml
+from .site import A, B, Site, ban, fail_count, failed_action, preference, resource_xml, status_xml
 
 
 def do(name: str, run: Run, site: Site) -> bool:
@@ -81,12 +81,45 @@ def test_the_float_ip_moves_to_a_and_no_preference_is_left(run: Run, bad_b: Site
     assert not do("move_float_ip_to_a", run, bad_b)
 
 
-def test_a_that_does_not_take_over_is_found(run: Run, bad_b: Site, impatient: None) -> None:
+@pytest.mark.parametrize(
+    ("troubles", "told"),
+    [
+        ("", f"lb_float_ip is started on {B}"),
+        (failed_action("lb_float_ip_stop_0", B), f"{B} does not let go of lb_float_ip: its stop failed"),
+        (failed_action("lb_float_ip_start_0", A), f"lb_float_ip_start_0 failed on {A}"),
+        (fail_count("lb_float_ip", A, "INFINITY"), f"lb_float_ip may not run on {A}: it failed there too often"),
+    ],
+    ids=["in time", "b holds it", "start failed", "failed too often"],
+)
+def test_a_that_does_not_take_over_is_found_with_the_reason_that_pacemaker_gives(
+    run: Run, bad_b: Site, impatient: None, troubles: str, told: str
+) -> None:
     bad_b.program("sleep", "exit 0")
-    bad_b.pacemaker(active=B)
+    bad_b.pacemaker(active=B, troubles=troubles)
     (bad_b.says / f"refuses-{A}").touch()
-    with pytest.raises(GoalNotReached, match="A did not take over"):
+    with pytest.raises(GoalNotReached, match="A did not take over") as found:
         do("move_float_ip_to_a", run, bad_b)
+    assert told in str(found.value)
+    assert "cli-" not in constraints(bad_b)
+
+
+def test_a_failed_stop_that_is_over_says_how_it_is_cleaned_up(run: Run, bad_b: Site, impatient: None) -> None:
+    bad_b.program("sleep", "exit 0")
+    bad_b.pacemaker(active=B, troubles=failed_action("lb_float_ip_stop_0", B))
+    (bad_b.says / f"refuses-{A}").touch()
+    with pytest.raises(GoalNotReached, match="pcs resource cleanup lb_float_ip"):
+        do("move_float_ip_to_a", run, bad_b)
+
+
+@pytest.mark.parametrize("name", ["move_float_ip_to_a", "ban_float_ip_on_b", "uninstall_b", "clear_ban"])
+def test_nothing_is_done_while_a_and_b_both_claim_the_float_ip(run: Run, good: Site, name: str) -> None:
+    cluster = run.cluster
+    good.install(cluster.controllers.b, "100" if name == "clear_ban" else "101")
+    good.pacemaker(active=A, constraints=() if name in ("move_float_ip_to_a", "ban_float_ip_on_b") else (ban(B),))
+    good.tell(cluster.controllers.b, "crm_mon.xml", status_xml(active=B, online=(B,)))
+    with pytest.raises(PreconditionFailed, match=f"has lb_float_ip on {B}; A has it on {A}"):
+        do(name, run, good)
+    assert good.asked == []
 
 
 @pytest.mark.parametrize("mode", ["maintenance-mode", "unmanaged"])
@@ -143,7 +176,7 @@ def test_a_cluster_without_exactly_one_peer_is_not_guessed_about(run: Run, bad_b
     assert bad_b.asked == []
 
 
-# ---- A5.5 to A5.9 ----------------------------------------------------------------------------------------------------
+# ---- A5.5 to A5.8 ----------------------------------------------------------------------------------------------------
 
 COROSYNC, AUTHKEY = "/etc/corosync/corosync.conf", "/etc/corosync/authkey"
 
@@ -178,6 +211,8 @@ def test_a_without_cluster_files_is_refused(run: Run, good: Site) -> None:
 
 
 def test_the_cluster_is_started_on_b_only_while_b_is_banned(run: Run, good: Site) -> None:
+    for host in (run.cluster.controllers.a, run.cluster.controllers.b):
+        good.write(host, COROSYNC, "totem {}\n")
     good.pacemaker(active=A, online=(A,))
     with pytest.raises(PreconditionFailed, match="B may join only while it is banned"):
         do("start_cluster_on_b", run, good)
@@ -185,6 +220,45 @@ def test_the_cluster_is_started_on_b_only_while_b_is_banned(run: Run, good: Site
     good.pacemaker(active=A, online=(A,), constraints=(ban(B),))
     assert do("start_cluster_on_b", run, good)
     assert good.asked == ["host-10-43-203-92: pcs cluster start"]
+
+
+@pytest.mark.parametrize("differing", [COROSYNC, AUTHKEY])
+def test_the_cluster_is_not_started_on_a_b_whose_files_differ_from_as(run: Run, good: Site, differing: str) -> None:
+    good.pacemaker(active=A, online=(A,), constraints=(ban(B),))
+    for host in (run.cluster.controllers.a, run.cluster.controllers.b):
+        good.write(host, COROSYNC, "totem {}\n")
+        good.write(host, AUTHKEY, "key")
+    good.write(run.cluster.controllers.b, differing, "other")
+    with pytest.raises(PreconditionFailed, match=f"differing on host-10-43-203-92: {differing}"):
+        do("start_cluster_on_b", run, good)
+    assert good.asked == []
+
+
+@pytest.mark.parametrize(
+    ("totem", "starts"),
+    [
+        ("secauth: off", True),
+        ("crypto_cipher: none\n  crypto_hash: none", True),
+        ("version: 2", True),
+        ("secauth: on", False),
+        ("crypto_cipher: none\n  crypto_hash: sha1", False),
+        ("keyfile: /etc/corosync/other\n  secauth: on", False),
+    ],
+)
+def test_b_is_not_started_without_the_key_that_its_corosync_conf_asks_for(
+    run: Run, good: Site, totem: str, starts: bool
+) -> None:
+    good.pacemaker(active=A, online=(A,), constraints=(ban(B),))
+    for host in (run.cluster.controllers.a, run.cluster.controllers.b):
+        good.write(host, COROSYNC, f"totem {{\n  {totem}\n}}\n")
+    if starts:
+        assert do("start_cluster_on_b", run, good)
+        return
+    with pytest.raises(PreconditionFailed, match=r"corosync\.conf asks for encryption .*: copy it from A"):
+        do("start_cluster_on_b", run, good)
+    good.write(run.cluster.controllers.b, "/etc/corosync/other" if "keyfile" in totem else AUTHKEY, "key")
+    good.write(run.cluster.controllers.a, "/etc/corosync/other" if "keyfile" in totem else AUTHKEY, "key")
+    assert do("start_cluster_on_b", run, good)
 
 
 def test_b_is_started_again_while_it_is_still_joining(run: Run, good: Site) -> None:
@@ -229,14 +303,6 @@ def test_the_ban_is_cleared_when_b_is_proven_good(run: Run, good: Site) -> None:
     assert not do("clear_ban", run, good)
 
 
-@pytest.mark.parametrize("set_", [("maintenance-mode",), ("unmanaged",), ("maintenance-mode", "unmanaged")])
-def test_maintenance_is_left_by_whichever_property_set_it(run: Run, good: Site, set_: tuple[str, ...]) -> None:
-    good.pacemaker(active=A, properties=set_)
-    assert do("leave_maintenance", run, good)
-    assert len(good.asked) == len(set_)
-    assert not do("leave_maintenance", run, good)
-
-
 @pytest.mark.parametrize(("state", "active"), [("active", True), ("failed", False)])
 def test_pacemaker_on_b_is_verified(run: Run, good: Site, impatient: None, state: str, active: bool) -> None:
     good.program("systemctl", f"echo {state}; test {state} = active")
@@ -245,13 +311,6 @@ def test_pacemaker_on_b_is_verified(run: Run, good: Site, impatient: None, state
         return
     with pytest.raises(GoalNotReached, match="The ban on B is kept until this is true"):
         do("verify_pacemaker_on_b", run, good)
-
-
-def test_a_replicated_disk_that_the_inventory_does_not_know_of_is_found(run: Run, good: Site) -> None:
-    assert do("verify_shared_storage", run, good)
-    good.write(run.cluster.controllers.b, "/etc/drbd.d/WebData.res", "resource WebData {}")
-    with pytest.raises(GoalNotReached, match="which side is good"):
-        do("verify_shared_storage", run, good)
 
 
 # ---- A6.1 ------------------------------------------------------------------------------------------------------------

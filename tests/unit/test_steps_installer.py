@@ -77,12 +77,14 @@ def test_a_compute_without_vms_is_uninstalled_once(run: Run, ready: Site) -> Non
 
 
 def one_vm(run: Run, site: Site) -> None:
-    site.cloud(servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": run.computes[0].name}], services=[])
+    name = run.computes[0].name
+    service = {"Binary": "nova-compute", "Host": name, "Status": "disabled", "State": "up"}
+    site.cloud(servers=[{"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": name}], services=[service])
 
 
 def test_nothing_is_uninstalled_under_a_vm(run: Run, ready: Site) -> None:
     one_vm(run, ready)
-    with pytest.raises(PreconditionFailed, match=r"web \(ACTIVE\)"):
+    with pytest.raises(PreconditionFailed, match=r"nobody has accepted the outage of .*: web \(1, ACTIVE\)"):
         do("uninstall_compute", run, ready)
     assert ready.asked == []
 
@@ -104,6 +106,27 @@ def test_an_uninstallation_without_effect_is_found_whatever_its_exit_status(run:
     (ready.says / "clean-does-nothing").touch()
     with pytest.raises(GoalNotReached, match="has release 101"):
         do("uninstall_compute", run, ready)
+
+
+@pytest.mark.parametrize("name", ["uninstall_compute", "uninstall_b", "install_computes"])
+def test_no_bin_is_run_with_another_beside_it(run: Run, ready: Site, name: str) -> None:
+    if name == "install_computes":
+        ready.install(run.computes[0], None)
+    for host in (run.cluster.daisy, run.cluster.controllers.b, *run.computes):
+        ready.write(host, f"{run.staged_bin.rpartition('/')[0]}/ZXTECS_other.bin", BIN)
+    with pytest.raises(PreconditionFailed, match=r"beside it lies: \S+/ZXTECS_other\.bin"):
+        do(name, run, ready)
+    assert ready.asked == []
+
+
+def test_a_b_that_is_clean_already_is_banned_and_not_uninstalled(run: Run, ready: Site) -> None:
+    ready.install(run.cluster.controllers.b, None)
+    ready.pacemaker(active=A, online=(A,))
+    ready.tell(run.cluster.controllers.b, "crm_mon.fails", "")
+    ready.program("systemctl", "echo inactive; exit 3")
+    assert do("ban_float_ip_on_b", run, ready).acted
+    assert not do("uninstall_b", run, ready).acted
+    assert not any("clean" in each for each in ready.asked)
 
 
 def test_a_node_that_is_back_is_not_uninstalled(run: Run, ready: Site) -> None:

@@ -52,13 +52,17 @@ def test_a_staged_installer_is_not_staged_again(staging: Run, site: Site) -> Non
     assert not stage(staging, site)
 
 
-def test_another_installer_beside_it_goes(staging: Run, site: Site) -> None:
+def test_another_installer_beside_it_is_moved_aside_and_named(
+    staging: Run, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     source(staging, site)
     stage(staging, site)
     staged = Path(staging.cluster.daisy.path(staging.staged_bin))
     staged.with_name("ZXTECS_V02_I101.bin").write_text("the bad release")
     assert stage(staging, site)
-    assert [file.name for file in staged.parent.iterdir()] == [staged.name]
+    assert [file.name for file in staged.parent.iterdir() if file.is_file()] == [staged.name]
+    assert (staged.parent / "aside/ZXTECS_V02_I101.bin").read_text() == "the bad release"
+    assert f"{staged.parent}/ZXTECS_V02_I101.bin" in capsys.readouterr().out
 
 
 def test_a_damaged_staged_installer_is_replaced(staging: Run, site: Site) -> None:

@@ -121,7 +121,7 @@ def test_a_round_whose_installation_is_not_proven_is_gone_through(run: Run, site
 def test_missing_data_of_daisy_is_told_with_the_path(run: Run, site: Site) -> None:
     with pytest.raises(CommandFailed, match=r"tecs\.conf") as failed:
         do("fetch_tecs_conf", run, site)
-    assert "paths.tecs_data and daisy.cluster_id" in failed.value.advice
+    assert "paths.tecs_data, daisy.cluster_id and daisy.container" in failed.value.advice
 
 
 def test_a_host_that_the_inventory_does_not_know_is_never_handed_to_the_installer(

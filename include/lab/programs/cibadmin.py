@@ -10,6 +10,8 @@ from include.lab.programs.standin import Here, Refused
 from include.lab.world import World
 
 SCOPES = ("crm_config", "nodes", "resources", "constraints")
+NOT_RUNNING = {"0.11": ("Could not connect to the CIB", 102), "0.9": ("Signon to CIB failed", 107)}
+SCHEMAS = {"0.11": ("3.16.1", "pacemaker-3.9"), "0.9": ("3.0.10", "pacemaker-2.3")}
 
 
 def main(here: Here, argv: list[str]) -> int:
@@ -17,24 +19,20 @@ def main(here: Here, argv: list[str]) -> int:
     scope = _asked_scope(argv)
     with here.changing() as world:
         if not world.machines[here.host].runs("pacemaker"):
-            message = "Could not connect to the CIB: Transport endpoint is not connected"
-            raise Refused(
-                f"cibadmin: {message}" if world.pcs == "0.11" else f"Signon to CIB failed: {message}", _status(world)
-            )
+            signon, status = NOT_RUNNING[world.pcs]
+            message = f"{signon}: Transport endpoint is not connected"
+            raise Refused(f"{message}\nInit failed, could not perform requested operations", status)
         sections = {name: section(world, name) for name in SCOPES}
+        features, schema = SCHEMAS[world.pcs]
     if scope:
         print("\n".join(sections[scope]))
         return 0
-    print('<cib crm_feature_set="3.16.2" validate-with="pacemaker-3.9" epoch="42" num_updates="0" admin_epoch="0">')
+    print(f'<cib crm_feature_set="{features}" validate-with="{schema}" epoch="42" num_updates="0" admin_epoch="0">')
     print("  <configuration>")
     for lines in sections.values():
         print("\n".join("    " + line for line in lines))
     print("  </configuration>\n  <status/>\n</cib>")
     return 0
-
-
-def _status(world: World) -> int:
-    return 102 if world.pcs == "0.11" else 107
 
 
 def _asked_scope(argv: list[str]) -> str | None:

@@ -9,13 +9,18 @@ MODULES = {
     "cibadmin": "cibadmin",
     "crm_mon": "crm_mon",
     "crm_node": "crm_node",
+    "drbdadm": "drbdadm",
+    "docker": "container_engine",
     "hostname": "hostname",
     "lab-installer": "installer",
     "lab-node-installer": "node_installer",
     "lab-storage-auto-config": "storage_auto_config",
+    "mysql": "mysql",
+    "mysqldump": "mysql",
     "openstack": "openstack",
     "openstack-service": "openstack_service",
     "pcs": "pcs",
+    "podman": "container_engine",
     "rpm": "rpm",
     "systemctl": "systemctl",
 }
@@ -26,7 +31,8 @@ if __name__ == "__main__":
 
     program = importlib.import_module("include.lab.programs." + MODULES[sys.argv[1]])
     try:
-        status = program.main(here_from_environment(), sys.argv[2:])
+        run = program.dump if sys.argv[1] == "mysqldump" else program.main
+        status = run(here_from_environment(), sys.argv[2:])
         sys.stdout.flush()
     except Refused as refused:
         sys.stdout.flush()

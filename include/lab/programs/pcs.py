@@ -1,8 +1,10 @@
 """pcs 0.11 or 0.9, by the lab's setting.
 
-Emulated: --version; resource ban, clear and move of the floating IP; constraint [--full], constraint remove|delete;
+Emulated: --version; resource ban, clear, move and cleanup of the floating IP; constraint [--full], constraint remove|delete;
 property set, unset, show, list and config; cluster start, stop and status; status. Messages, exit statuses and
-timing are those captured from pcs 0.11.5; 0.9's `move` leaves its constraint behind and does not wait.
+timing of 0.11 are those captured from pcs 0.11.5. Those of 0.9 are read from its source and its own tests, and what
+Pacemaker 1.1's crm_resource says through it from that program's source: its `move` leaves its constraint behind and does
+not wait.
 Not emulated: every other command, which is refused with a usage message and status 1; resources other than the
 floating IP; rules, lifetimes and node attributes.
 """
@@ -13,7 +15,10 @@ import sys
 
 from include.lab.cluster_view import resources, status_text
 from include.lab.pacemaker import (
+    FALSE,
+    TRUE,
     ban,
+    clean_up,
     clear,
     configured,
     in_maintenance,
@@ -22,6 +27,7 @@ from include.lab.pacemaker import (
     start_cluster,
     stop_cluster,
 )
+from include.lab.programs.pcs_0_9 import change_float_ip, check_property
 from include.lab.programs.standin import Here, Refused
 from include.lab.world import Machine, World
 
@@ -79,31 +85,41 @@ def main(here: Here, argv: list[str]) -> int:
     """Do what the command asks, or refuse it."""
     with here.changing() as world:
         generation = world.pcs
+    status = 0
     match argv:
         case ["--version"]:
             print(VERSIONS[generation])
         case ["resource", "ban" | "clear" | "move" as verb, *rest]:
-            return _resource(here, argv, verb, rest, generation)
+            status = _resource(here, argv, verb, rest, generation)
+        case ["resource", "cleanup", *rest]:
+            _clean_up(here, argv, rest)
         case ["constraint"] | ["constraint", "--full" | "list" | "show"] | ["constraint", "list" | "show", "--full"]:
             _show_constraints(here, full="--full" in argv, generation=generation)
         case ["constraint", "remove" | "delete", *ids] if ids:
-            return _remove_constraints(here, argv, ids)
+            status = _remove_constraints(here, argv, ids)
         case ["property", "set", *rest] if rest:
-            return _set_properties(here, argv, rest)
+            status = _set_properties(here, argv, rest, generation)
         case ["property", "unset", *names] if names:
-            return _unset_properties(here, argv, names)
+            status = _unset_properties(here, argv, names, generation)
         case ["property"] | ["property", "show" | "list" | "config"]:
             _show_properties(here)
         case ["cluster", "start" | "stop" as verb]:
-            return _cluster(here, argv, verb)
+            status = _cluster(here, argv, verb)
         case ["cluster", "status"] | ["status", "cluster"]:
             print(_status(here, "Error: cluster is not currently running on this node", indent=" "), end="")
         case ["status"]:
             problem = "Error: error running crm_mon, is pacemaker running?\n  " + _no_connection()
             print(_status(here, problem, indent=""), end="")
         case _:
-            raise Refused(f"\nUsage: pcs {argv[0] if argv else '[-f file] [-h]'} ...\n")
-    return 0
+            status = _usage(argv[0] if argv else "[-f file] [-h]", generation)
+    return status
+
+
+def _usage(of: str, generation: str) -> int:
+    if generation == "0.11":
+        raise Refused(f"\nUsage: pcs {of} ...\n")
+    print(f"\nUsage: pcs {of} [commands]...\n")
+    return 1
 
 
 def _no_connection() -> str:
@@ -118,47 +134,56 @@ def _running(here: Here, world: World, otherwise: str = "Error: unable to get ci
 
 
 def _resource(here: Here, argv: list[str], verb: str, rest: list[str], generation: str) -> int:
-    if not rest or len(rest) > 2:
-        raise Refused(f"\nUsage: pcs resource {verb} ...\n")
+    if not rest:
+        raise Refused(f"Error: must specify a resource to {verb if generation == '0.11' else 'move/unmove'}")
+    if len(rest) > 2:
+        return _usage(f"resource {verb}" if generation == "0.11" else "resource", generation)
     node = rest[1] if len(rest) == 2 else None
     with here.changing() as world:
         _running(here, world)
-        _must_exist(world, rest[0], node, generation)
+        _must_be_the_float_ip(world, rest[0], generation)
+        if generation == "0.9":
+            return change_float_ip(here, world, argv, verb, node)
+        if node is not None and world.by_node(node) is None:
+            raise Refused(
+                f"Error: cannot clear resource '{rest[0]}'\n"
+                f"crm_resource: Node '{node}' not found\nError performing operation: No such object"
+                if verb == "clear"
+                else f"Error: Node '{node}' does not appear to exist in configuration\n{CANNOT_CONTINUE}"
+            )
         if verb == "clear":
             removed = clear(world, node)
             world.record(here.host, "pcs", argv, f"removed {', '.join(removed) or 'nothing'}")
-            for constraint in removed if generation == "0.11" else ():
-                print(f"Removing constraint: {constraint}")
+            for constraint in removed:
+                print(f"Removing constraint: {constraint}", file=sys.stderr)
             return 0
         if verb == "ban":
             _ban(world, node or _holder(world, rest[0]))
             world.record(here.host, "pcs", argv, f"banned {node or world.float_on}")
-            return 0
-        if generation == "0.9":
-            _move_without_waiting(world, node)
-            world.record(here.host, "pcs", argv, "constraint left behind")
             return 0
         target = _begin_move(world, rest[0], node)
         world.record(here.host, "pcs", argv, f"move to {target} begun")
     return _finish_move(here, argv, rest[0], target)
 
 
-def _must_exist(world: World, resource: str, node: str | None, generation: str) -> None:
-    if resource != world.resource:
-        known = [each.name for each in resources(world)]
-        if resource in known:
-            raise Refused(f"Error: the lab moves and bans {world.resource} only")
-        raise Refused(
-            f"Error: bundle/clone/group/resource '{resource}' does not exist\n{CANNOT_CONTINUE}"
-            if generation == "0.11"
-            else f"Error: Resource '{resource}' does not exist."
-        )
-    if node is not None and world.by_node(node) is None:
-        raise Refused(
-            f"Error: Node '{node}' does not appear to exist in configuration\n{CANNOT_CONTINUE}"
-            if generation == "0.11"
-            else f"Error: Unable to find node: {node}"
-        )
+def _clean_up(here: Here, argv: list[str], rest: list[str]) -> None:
+    with here.changing() as world:
+        _running(here, world)
+        if rest not in ([], [world.resource]):
+            raise Refused(f"Error: the lab cleans up {world.resource} or everything")
+        clean_up(world)
+        world.record(here.host, "pcs", argv, "failures forgotten")
+    print("Cleaned up all resources on all nodes" if not rest else f"Cleaned up {rest[0]} on all nodes")
+
+
+def _must_be_the_float_ip(world: World, resource: str, generation: str) -> None:
+    if resource == world.resource:
+        return
+    if resource in [each.name for each in resources(world)]:
+        raise Refused(f"Error: the lab moves and bans {world.resource} only")
+    if generation == "0.9":
+        raise Refused(f"Error: {resource} is not a valid resource")
+    raise Refused(f"Error: bundle/clone/group/resource '{resource}' does not exist\n{CANNOT_CONTINUE}")
 
 
 def _holder(world: World, resource: str) -> str:
@@ -177,13 +202,6 @@ def _ban(world: World, node: str) -> None:
         f"{node} is the last node in the cluster",
         file=sys.stderr,
     )
-
-
-def _move_without_waiting(world: World, node: str | None) -> None:
-    if node is None:
-        _ban(world, _holder(world, world.resource))
-    else:
-        prefer(world, node)
 
 
 def _begin_move(world: World, resource: str, node: str | None) -> str:
@@ -253,49 +271,63 @@ def _remove_constraints(here: Here, argv: list[str], ids: list[str]) -> int:
     with here.changing() as world:
         _running(here, world)
         known = [each.id for each in world.constraints]
-        for wanted in ids:
-            if wanted not in known:
-                raise Refused(f"Error: Unable to find constraint - '{wanted}'")
+        unknown = [wanted for wanted in ids if wanted not in known]
+        if unknown:
+            raise Refused("\n".join(f"Error: Unable to find constraint - '{wanted}'" for wanted in unknown))
         world.constraints = [each for each in world.constraints if each.id not in ids]
         world.record(here.host, "pcs", argv, f"removed {', '.join(ids)}")
     return 0
 
 
-def _set_properties(here: Here, argv: list[str], rest: list[str]) -> int:
+def _set_properties(here: Here, argv: list[str], rest: list[str], generation: str) -> int:
     force = "--force" in rest
     pairs = [item.partition("=") for item in rest if item != "--force"]
     if not pairs or any(not separator for _, separator, _ in pairs):
-        raise Refused("\nUsage: pcs property ...\n")
+        return _usage("property", generation)
     with here.changing() as world:
         _running(here, world)
         for name, _, value in pairs:
-            if name not in PROPERTIES:
-                allowed = ", ".join(f"'{known}'" for known in PROPERTIES)
-                sentence = f"invalid cluster property option '{name}', allowed options are: {allowed}"
-                if not force:
-                    raise Refused(f"Error: {sentence}, use --force to override\n{CANNOT_CONTINUE}")
-                print(f"Warning: {sentence}", file=sys.stderr)
-            elif name == "maintenance-mode" and value.lower() not in ("true", "false"):
-                raise Refused(
-                    f"Error: '{value}' is not a valid {name} value, use a pacemaker boolean value\n{CANNOT_CONTINUE}"
-                )
+            if generation == "0.9":
+                check_property(name, value, force, PROPERTIES)
+            else:
+                _check_property(name, value, force)
         for name, _, value in pairs:
             if value:
-                world.properties[name] = value.lower() if name == "maintenance-mode" else value
+                world.properties[name] = value
             else:
                 world.properties.pop(name, None)
         world.record(here.host, "pcs", argv, "properties set")
     return 0
 
 
-def _unset_properties(here: Here, argv: list[str], names: list[str]) -> int:
+def _check_property(name: str, value: str, force: bool) -> None:
+    if name not in PROPERTIES:
+        allowed = ", ".join(f"'{known}'" for known in PROPERTIES)
+        _refuse_unless_forced(f"invalid cluster property option '{name}', allowed options are: {allowed}", force)
+    elif name == "maintenance-mode" and value and value.lower() not in (*TRUE, *FALSE):
+        allowed = ", ".join(f"'{word}'" for word in sorted((*TRUE, *FALSE)))
+        _refuse_unless_forced(f"'{value}' is not a valid {name} value, use a pacemaker boolean value: {allowed}", force)
+
+
+def _refuse_unless_forced(sentence: str, force: bool) -> None:
+    if not force:
+        raise Refused(f"Error: {sentence}, use --force to override\n{CANNOT_CONTINUE}")
+    print(f"Warning: {sentence}", file=sys.stderr)
+
+
+def _unset_properties(here: Here, argv: list[str], names: list[str], generation: str) -> int:
     force = "--force" in names
     with here.changing() as world:
         _running(here, world)
         wanted = [name for name in names if name != "--force"]
         for name in wanted:
-            if name not in world.properties and not force:
-                raise Refused(f"Error: Cannot remove property '{name}', it is not present in property set")
+            if name in world.properties:
+                continue
+            if generation == "0.11":
+                place = "it is not present in property set 'cib-bootstrap-options'"
+                _refuse_unless_forced(f"Cannot remove property '{name}', {place}", force)
+            elif not force:
+                raise Refused(f"Error: can't remove property: '{name}' that doesn't exist")
         for name in wanted:
             world.properties.pop(name, None)
         world.record(here.host, "pcs", argv, "properties unset")

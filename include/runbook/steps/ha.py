@@ -1,4 +1,4 @@
-"""A1, A2, A5.5 to A5.9, A6.1: everything that touches Pacemaker. Strictly one at a time, each proven before the next.
+"""A1, A2, A5.5 to A5.8, A6.1: the float IP, and B's way back into the cluster. One at a time, each proven before the next.
 
 Commands are given on A: it is healthy and on the old release, and B may have no cluster at the time. Names of nodes are
 read from Pacemaker in the very script that uses them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from include.runbook.both_views import a_is_active, one_view
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder, ssh_to
 from include.runbook.goals import (
@@ -24,6 +25,7 @@ from include.runbook.goals import (
     returned,
     unconstrained,
 )
+from include.runbook.replication import WEB_DATA, in_sync
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
@@ -45,6 +47,10 @@ CLUSTER_FILES = (
     "/var/lib/pcsd/pcs_settings.conf",
 )
 """A5.5. The installer makes none of them; `authkey` exists only where corosync encrypts."""
+
+
+def _cluster_files(cluster: Cluster) -> tuple[str, ...]:
+    return (*CLUSTER_FILES, WEB_DATA) if cluster.drbd_resources else CLUSTER_FILES
 
 
 def _nodes_online(host: Host) -> Goal:
@@ -84,7 +90,7 @@ def clear_ban_on_a(run: Run, a: Host) -> Step:
         kind("clear_ban_on_a"),
         a,
         goal=not_banned_from(cluster, a),
-        requires=(_nodes_online(a), returned(run, a)),
+        requires=(_nodes_online(a), returned(run, a), one_view(cluster)),
         action=f"pcs resource clear {cluster.float_ip_resource}",
         advice="A must be a healthy member of the cluster and on the old release before it may take over. "
         "Nothing has been changed; B stays active.",
@@ -93,22 +99,25 @@ def clear_ban_on_a(run: Run, a: Host) -> Step:
 
 @step("A1", "Move the float IP to A, so that A is active", over=Over.A)
 def move_float_ip_to_a(run: Run, a: Host) -> Step:
-    """A is the active controller. If A does not take over, B goes on serving and the run stops here."""
+    """A is the active controller, and B has let go. If A does not take over, B goes on serving and the run stops here.
+
+    What pcs says of a move that fails differs between its generations, so Pacemaker is asked what became of it.
+    """
     resource = run.cluster.float_ip_resource
     return Step(
         kind("move_float_ip_to_a"),
         a,
-        goal=float_ip_on(run.cluster, a),
-        requires=(_nodes_online(a), returned(run, a), managed(a)),
+        goal=a_is_active(run.cluster),
+        requires=(_nodes_online(a), returned(run, a), managed(a), one_view(run.cluster)),
         action=f"""\
 {_float_ip_arrives(run.cluster)}
 to=$(crm_node -n) || exit $?
-pcs resource move {resource} "$to" || exit $?
+pcs resource move {resource} "$to" || echo "pcs ended with status $?"
 arrives "$to" || echo "{resource} has not reached $to yet"
 {DROP_PREFERENCE.format(resource=resource)}""",
         waits=True,
-        advice=f"A did not take over. It is safe to stop here: nothing but the ban was changed. Look at `crm_mon -1` on A "
-        f"for failed actions of {resource}, clean them up, then clear the failed task.",
+        advice="A did not take over. Nothing was changed but the ban and, where it was set, maintenance; no preference of "
+        f"{resource} is left. Mend what is named above on the node that it names, then clear the failed task.",
     )
 
 
@@ -117,9 +126,8 @@ def ban_float_ip_on_b(run: Run, a: Host) -> Step:
     """B cannot take over while it is broken. This ban is kept whatever fails, until B is proven good (A5.8)."""
     cluster = run.cluster
     ready = all_of(
-        float_ip_on(cluster, a),
+        a_is_active(cluster),
         unconstrained(cluster, a),
-        managed(a),
         all_started(a),
         returned(run, cluster.controllers.b),
     )
@@ -131,7 +139,7 @@ def ban_float_ip_on_b(run: Run, a: Host) -> Step:
             all_of(ready, sentence="B is back on the target release and the whole cluster is up and unconstrained"),
         ),
         proof=only_peer_banned(cluster, a),
-        requires=(float_ip_on(cluster, a),),
+        requires=(a_is_active(cluster),),
         action=f"""\
 {NAMES}
 {DROP_PREFERENCE.format(resource=cluster.float_ip_resource)}
@@ -142,10 +150,10 @@ pcs resource ban {cluster.float_ip_resource} "$b\"""",
 
 @step("A5.5", "Copy the cluster's configuration from A to B", over=Over.DAISY)
 def copy_cluster_files(run: Run, daisy: Host) -> Step:
-    """B has A's Corosync and pcsd files, with owner and mode. Carried by the Daisy host, which both of them trust."""
+    """B has A's Corosync, pcsd and DRBD files, with owner and mode. Carried by the Daisy host, which both of them trust."""
     cluster = run.cluster
     a, b = cluster.controllers.a, cluster.controllers.b
-    names = " ".join(quote(file.lstrip("/")) for file in CLUSTER_FILES)
+    names = " ".join(quote(file.lstrip("/")) for file in _cluster_files(cluster))
     there = f"cd {quote(a.root or '/')} && for f in {names}; do test ! -e $f || echo $f; done"
     sums = "cd {root} && for f in {names}; do test ! -e $f || sha256sum $f; done"
     a_sums = sums.format(root=quote(a.root or "/"), names=names)
@@ -191,6 +199,19 @@ def _b_online(cluster: Cluster) -> Goal:
     return Goal("both controllers are online in the cluster, as A sees it", (Read(a, CRM_MON),), judge)
 
 
+def _key_that_corosync_asks_for(b: Host) -> Goal:
+    """Where B's corosync.conf says that the nodes talk encrypted, B has the key: it would not be let in without it."""
+    conf, key = quote(b.path("/etc/corosync/corosync.conf")), "/etc/corosync/authkey"
+    command = f"""\
+asked=$(grep -E '^[[:space:]]*(secauth|crypto_cipher|crypto_hash):' {conf} | grep -Evi ':[[:space:]]*(off|none)[[:space:]]*$')
+key=$(sed -n 's/^[[:space:]]*keyfile:[[:space:]]*//p' {conf} | head -n 1)
+key=${{key:-{key}}}
+if test -n "$asked" && ! test -s {quote(b.root)}"$key"; then
+  echo "corosync.conf asks for encryption ($(echo $asked)), and $key is not there: copy it from A, with mode 400"; exit 1
+fi"""
+    return command_succeeds(f"{b.name} has the key that its corosync.conf asks for", b, command)
+
+
 @step("A5.6", "Start the cluster on B", over=Over.B)
 def start_cluster_on_b(run: Run, b: Host) -> Step:
     """B is a member of the cluster again, and still banned from the float IP."""
@@ -200,22 +221,27 @@ def start_cluster_on_b(run: Run, b: Host) -> Step:
         kind("start_cluster_on_b"),
         b,
         goal=_b_online(cluster),
-        requires=(any_of(only_peer_banned(cluster, a), _b_online(cluster)), float_ip_on(cluster, a)),
+        requires=(
+            any_of(only_peer_banned(cluster, a), _b_online(cluster)),
+            float_ip_on(cluster, a),
+            copy_cluster_files(run, cluster.daisy).goal,
+            _key_that_corosync_asks_for(b),
+        ),
         action="pcs cluster start",
         waits=True,
-        advice="B may join only while it is banned from the float IP and A is active. If it does not come online, compare "
-        "/etc/corosync on A and B and read `journalctl -u corosync` on B.",
+        advice="B may join only while it is banned from the float IP, A is active, and B has A's cluster files. If it does not "
+        "come online, read `journalctl -u corosync -u pacemaker` on B: `digest` or `decrypt` there means that authkey differs.",
     )
 
 
 @step("A5.7", "Verify Pacemaker and every resource", over=Over.B, changes=False)
 def verify_pacemaker_on_b(run: Run, b: Host) -> Step:
-    """pacemaker.service is active on B, and every resource of the cluster is started."""
+    """pacemaker.service is active on B, every resource of the cluster is started, and B itself sees that too."""
     active = command_succeeds("pacemaker.service is active on B", b, "systemctl is-active pacemaker.service")
     return Step(
         kind("verify_pacemaker_on_b"),
         b,
-        goal=all_of(active, all_started(run.cluster.controllers.a)),
+        goal=all_of(active, all_started(run.cluster.controllers.a), one_view(run.cluster)),
         waits=True,
         advice="The ban on B is kept until this is true. Repair the resource that is named, then clear this task.",
     )
@@ -229,29 +255,15 @@ def clear_ban(run: Run, a: Host) -> Step:
         kind("clear_ban"),
         a,
         goal=unconstrained(cluster, a),
-        requires=(returned(run, cluster.controllers.b), _b_online(cluster), all_started(a)),
+        requires=(
+            returned(run, cluster.controllers.b),
+            _b_online(cluster),
+            a_is_active(cluster),
+            all_started(a),
+            in_sync(cluster),
+        ),
         action=f"pcs resource clear {cluster.float_ip_resource}",
-        advice="The ban is kept until B is on the target release, online, and every resource is started.",
-    )
-
-
-@step("A5.9", "Leave maintenance mode if HA has put itself into it", over=Over.A)
-def leave_maintenance(run: Run, a: Host) -> Step:
-    """Pacemaker manages its resources. Whichever property is set is cleared: the stock one, or TECS's own."""
-    return Step(
-        kind("leave_maintenance"),
-        a,
-        goal=managed(a),
-        requires=(returned(run, run.cluster.controllers.b),),
-        action="""\
-p=$(cibadmin --query --scope crm_config) || exit $?
-if printf '%s\\n' "$p" | grep 'name="maintenance-mode"' | grep -qi 'value="\\(true\\|on\\|yes\\|y\\|1\\)"'; then
-  pcs property set maintenance-mode=false || exit $?
-fi
-if printf '%s\\n' "$p" | grep 'name="unmanaged"' | grep -qi 'value="\\(true\\|on\\|yes\\|y\\|1\\)"'; then
-  pcs property set unmanaged=false --force || exit $?
-fi""",
-        waits=True,
+        advice="The ban is kept until B is on the target release, online, every resource is started, and B has all of the data.",
     )
 
 
@@ -301,43 +313,18 @@ def switch_over_and_back(run: Run, daisy: Host) -> Step:
 {_float_ip_arrives(cluster)}
 for to in "$b" "$a"; do
   pcs resource move {resource} "$to" || exit $?
-  arrives "$to" || {{ echo "{resource} did not reach $to" >&2; exit 1; }}
-  echo "{resource} is on $to"
+  arrives "$to"; reached=$?
   {DROP_PREFERENCE.format(resource=resource)}
+  test $reached = 0 || {{ echo "{resource} did not reach $to" >&2; exit 1; }}
+  echo "{resource} is on $to"
 done"""
     return Step(
         kind("switch_over_and_back"),
         daisy,
-        goal=all_of(float_ip_on(cluster, a), proven_for_this_installation(run, "switchover")),
-        requires=(unconstrained(cluster, a), managed(a), all_started(a)),
-        proof=all_of(
-            float_ip_on(cluster, a), unconstrained(cluster, a), proven_for_this_installation(run, "switchover")
-        ),
+        goal=all_of(a_is_active(cluster), proven_for_this_installation(run, "switchover")),
+        requires=(unconstrained(cluster, a), managed(a), all_started(a), one_view(cluster)),
+        proof=all_of(a_is_active(cluster), unconstrained(cluster, a), proven_for_this_installation(run, "switchover")),
         action=f"{ssh_to(cluster, a)} {quote(trip)} || exit $?\n{note_proven(run, 'switchover')}",
         advice="The rollback itself is done; a switchover does not work. See `crm_mon -1` on A, put the float IP back with "
         f"`pcs resource move {resource} <A>`, then clear this task.",
-    )
-
-
-@step("A5.10", "Verify that there is no replicated disk to synchronise", over=Over.DAISY, changes=False)
-def verify_shared_storage(run: Run, daisy: Host) -> Step:
-    """glance, db, dbbackup and mongodb lie on the shared disk: nothing is to be copied from A to B."""
-    cluster = run.cluster
-    a, b = cluster.controllers.a, cluster.controllers.b
-    resource = "/etc/drbd.d/WebData.res"
-    return Step(
-        kind("verify_shared_storage"),
-        daisy,
-        goal=all_of(
-            *(
-                command_succeeds(
-                    f"{host.name} has no DRBD resource",
-                    host,
-                    f"test ! -e {quote(host.path(resource))} && echo 'no {resource}' || {{ echo '{resource} exists'; exit 1; }}",
-                )
-                for host in (a, b)
-            )
-        ),
-        advice="The inventory says that the disks are shared, yet a DRBD resource is there. Synchronising it is not done by "
-        "this product; find out which side is good before anything is synchronised.",
     )

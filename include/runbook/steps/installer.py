@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from include.runbook import host_keys
-from include.runbook.cluster import Host
+from include.runbook.both_views import a_is_active
+from include.runbook.cluster import Cluster, Host
+from include.runbook.container import installer_runs_inside, run_inside, same_inside, where_daisy_runs
 from include.runbook.custody import reinstalling_path
 from include.runbook.goals import (
     command_succeeds,
-    float_ip_on,
     has_release,
-    no_vms_on,
     not_installed,
     only_peer_banned,
     returned,
@@ -23,7 +23,9 @@ from include.runbook.goals import (
 from include.runbook.remote_python import conf_edit
 from include.runbook.shell import quote
 from include.runbook.step import Goal, Over, Run, Step, any_of, kind, step
+from include.runbook.steps.staging import alone
 from include.runbook.steps.tecs_conf import all_but, hosts_returned, installed_conf, leaving_out, names_no_stranger
+from include.runbook.steps.vms import drained_or_accepted
 
 SUCCESS = "Installation completed successfully"
 """What Packstack prints last when it has installed everything."""
@@ -37,7 +39,7 @@ def _uninstall(name: str, run: Run, host: Host, requires: tuple[Goal, ...], advi
         host,
         goal=gone,
         proof=not_installed(run.cluster, host),
-        requires=requires,
+        requires=(*requires, alone(host, host.path(run.staged_bin))),
         action=f"cd {quote(host.path(run.staged_bin).rsplit('/', 1)[0])} || exit $?\n{staged} clean",
         advice=advice,
     )
@@ -46,11 +48,8 @@ def _uninstall(name: str, run: Run, host: Host, requires: tuple[Goal, ...], advi
 @step("A4.5", "Uninstall the bad release from each compute", over=Over.COMPUTES, detached=True)
 def uninstall_compute(run: Run, compute: Host) -> Step:
     """No release is installed on the compute. Never under a VM, unless its outage was accepted for this run."""
-    requires = () if run.vm_policy.allows_outage else (no_vms_on(run.cluster, compute),)
-    advice = (
-        f"Move the VMs that are named off {compute.name} and clear the failed task, or trigger with vm_policy accept_outage "
-        "or node_faulty if someone answers for their outage."
-    )
+    requires = (drained_or_accepted(run, compute, [compute]),)
+    advice = f"Clear the task A4.2_finish_drain with all that follow it: {compute.name} is drained again before this."
     return _uninstall("uninstall_compute", run, compute, requires, advice)
 
 
@@ -59,7 +58,7 @@ def uninstall_b(run: Run, b: Host) -> Step:
     """No release is installed on B. Only while A is active and B is banned from taking over."""
     cluster = run.cluster
     a = cluster.controllers.a
-    requires = (float_ip_on(cluster, a), only_peer_banned(cluster, a), returned(run, a))
+    requires = (a_is_active(cluster), only_peer_banned(cluster, a), returned(run, a))
     return _uninstall(
         "uninstall_b", run, b, requires, "B may be taken down only while A is active, good, and B is banned."
     )
@@ -100,7 +99,7 @@ def _no_installer_runs(daisy: Host) -> str:
     return f"""\
 here=$(readlink /proc/self/ns/mnt)
 for p in /proc/[0-9]*; do
-  if tr '\\0' ' ' < "$p/cmdline" 2>/dev/null | grep -q '{daisy.root}/[^ ]*[Z]XTECS[^ ]*[.]bin conf_file' &&
+  if {{ tr '\\0' ' ' < "$p/cmdline"; }} 2>/dev/null | grep -q '{daisy.root}/[^ ]*[Z]XTECS[^ ]*[.]bin conf_file' &&
      test "$(readlink "$p/ns/mnt" 2>/dev/null)" = "$here"; then
     echo "an installer runs already: process $(basename "$p")"; exit 1
   fi
@@ -108,10 +107,18 @@ done
 echo "no installer runs\""""
 
 
+def _directories(cluster: Cluster, staged: str, conf: str) -> tuple[str, ...]:
+    """Return what the installer uses on the Daisy host, its known_hosts among it."""
+    return tuple(path.rsplit("/", 1)[0] for path in (staged, conf, cluster.daisy.path(cluster.paths.known_hosts)))
+
+
 def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
     cluster = run.cluster
     staged, conf = daisy.path(run.staged_bin), installed_conf(cluster)
     notes = " ".join(quote(reinstalling_path(cluster, host)) for host in hosts)
+    inside = installer_runs_inside(cluster)
+    idle = _no_installer_runs(daisy)
+    directory, command = staged.rsplit("/", 1)[0], f"{quote(staged)} conf_file {quote(conf)}"
     clear = [any_of(not_installed(cluster, host), has_release(cluster, host, run.target)) for host in hosts]
     return Step(
         kind(name),
@@ -119,7 +126,13 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
         goal=hosts_returned(run, hosts),
         requires=(
             names_no_stranger(cluster, conf),
-            command_succeeds("no other installer runs on the Daisy host", daisy, _no_installer_runs(daisy)),
+            command_succeeds(
+                "no other installer runs on the Daisy host",
+                daisy,
+                f"( {idle} ) && {where_daisy_runs(cluster, f'sh -c {quote(idle)}')}" if inside else idle,
+            ),
+            alone(daisy, staged),
+            *((same_inside(cluster, *_directories(cluster, staged, conf)),) if inside else ()),
             *clear,
         ),
         action=f"""\
@@ -127,10 +140,10 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
 {conf_edit("apply", conf, leaving_out(cluster, all_but(run, hosts)))}
 rc=$?; test $rc = 0 || exit $rc
 mkdir -p "$(dirname {reinstalling_path(cluster, hosts[0])})" && touch {notes} || exit 2
-cd {quote(staged.rsplit("/", 1)[0])} || exit 2
+cd {quote(directory)} || exit 2
 log=$(mktemp) || exit 2
 trap 'rm -f "$log"' EXIT
-{quote(staged)} conf_file {quote(conf)} 2>&1 | tee "$log"
+{run_inside(cluster, directory, command) if inside else command} 2>&1 | tee "$log"
 grep -q {quote(SUCCESS)} "$log" || {{ echo "the installer did not report: {SUCCESS}" >&2; exit 1; }}
 ( {host_keys.repin_reinstalled(cluster, hosts)} ) || exit $?
 rm -f {notes}""",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from include.runbook import nova_settings
 from include.runbook.cluster import Compute, Host
-from include.runbook.custody import folder, reinstalling_path, ssh_to
+from include.runbook.custody import folder, record_path, reinstalling_path, ssh_to
 from include.runbook.goals import (
     command_succeeds,
     compute_services,
@@ -34,8 +35,29 @@ done
 echo 'every unit is active'"""
 
 
+def _kept(run: Run, compute: Host, file: str) -> str:
+    """Return the path on the Daisy host of what is kept about the compute's nova.conf: `_OLD` and those below."""
+    return f"{folder(run.cluster)}/saved/{compute.name}/{file}"
+
+
+_OLD = "nova_old.conf"
+"""The nova.conf of before, with the site's settings."""
+
+_FRESH = "nova_fresh.conf"
+"""The nova.conf that the installer left, untouched."""
+
+_FRESH_OF = "nova_fresh.of"
+"""When that installation was, as the probe prints it; written last, so that it vouches for the file."""
+
+_AFTER = "nova_after.conf"
+"""The nova.conf that the settings were compared with."""
+
+_SETTINGS = "nova_settings.jsonl"
+"""Every key that differs among the three, a line of JSON each, secrets masked."""
+
+
 def _saved(run: Run, compute: Host) -> str:
-    return f"{folder(run.cluster)}/saved/{compute.name}/nova_old.conf"
+    return _kept(run, compute, _OLD)
 
 
 def _old(run: Run, compute: Host) -> str:
@@ -46,37 +68,49 @@ def _conf(run: Run, compute: Host) -> str:
     return compute.path(run.cluster.paths.nova_conf)
 
 
-def _equal(sentence: str, run: Run, compute: Host, there: str) -> Goal:
-    """The saved file on the Daisy host and the file on the compute have the same content."""
-    saved = _saved(run, compute)
+def _equal(sentence: str, run: Run, compute: Host, there: str, kept: str = _OLD) -> Goal:
+    """The kept file on the Daisy host and the file on the compute have the same content."""
+    saved = _kept(run, compute, kept)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         here, on_compute = (o.stdout.split()[:1] for o in outputs)
         met = bool(here) and here == on_compute
-        return Verdict(met, "equal" if met else f"{saved} and {there} on {compute.name} differ, or one is missing")
+        told = f"equal: {kept} and {there} on {compute.name}"
+        return Verdict(met, told if met else f"{saved} and {there} on {compute.name} differ, or one is missing")
 
     daisy = run.cluster.daisy
     reads = (Read(daisy, f"sha256sum {quote(saved)}"), Read(compute, f"sha256sum {quote(there)}"))
     return Goal(sentence, reads, judge)
 
 
+def _refuses(run: Run) -> bool:
+    """Tell whether a compute may not come back with a setting that differs from before and nobody asked for."""
+    return run.cluster.carry_over.unlisted_differences == "refuse"
+
+
 def _past_saving(run: Run, compute: Host) -> Goal:
     """The compute's own settings are on it no more: nothing of it may take the place of what was saved before.
 
-    Either it is taken down, or its reinstallation has begun, and the nova.conf that lies there is the installer's.
+    Either it is taken down, or its reinstallation has begun, and the nova.conf that lies there is the installer's. Where
+    nothing was saved before, the compute goes on with the installer's settings, if the inventory lets it.
     """
     cluster, saved, conf = run.cluster, _saved(run, compute), _conf(run, compute)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        taken_down = release_of(cluster, compute, outputs[0]) is None and not outputs[1].ok
-        if taken_down:
-            return Verdict(True, f"{compute.name} has neither a release nor a nova.conf to save")
-        return Verdict(outputs[2].ok, f"{compute.name} is {'' if outputs[2].ok else 'not '}being reinstalled")
+        release, lies_there, is_saved, reinstalling = outputs
+        taken_down = release_of(cluster, compute, release) is None and not lies_there.ok
+        if not taken_down and not reinstalling.ok:
+            return Verdict(False, f"{compute.name} is neither taken down nor being reinstalled")
+        found = f"{compute.name} is {'taken down' if taken_down else 'being reinstalled'}"
+        if is_saved.ok:
+            return Verdict(True, f"{found}; what was saved before stays")
+        return Verdict(not _refuses(run), f"WARNING: {found}, and nothing was saved: its own settings are not known")
 
     reads = (
         release_probe(cluster, compute),
         Read(compute, f"test -e {quote(conf)}"),
-        Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))} && test -s {quote(saved)}"),
+        Read(cluster.daisy, f"test -s {quote(saved)}"),
+        Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))}"),
     )
     return Goal(f"{compute.name} is past saving, and what was saved before stays", reads, judge)
 
@@ -98,64 +132,147 @@ umask 077
 mkdir -p {quote(saved.rsplit("/", 1)[0])} || exit $?
 {ssh_to(run.cluster, compute)} {quote(f"cat {quote(_conf(run, compute))}")} > {quote(saved)}.new || exit $?
 mv {quote(saved)}.new {quote(saved)}""",
+        advice=f"If {compute.name} was taken down by hand, put the nova.conf that it had before at {saved} on the Daisy host, or "
+        "set carry_over.unlisted_differences in the inventory to report; then clear the failed task.",
     )
 
 
-@step("A4.7", "Bring nova_old.conf back beside nova.conf", over=Over.COMPUTES)
+def _nothing_saved(run: Run, compute: Host) -> Goal:
+    """Nothing of the compute was saved: it was back before any rollback of it, or else A4.1 has warned of it."""
+    command = f"test ! -e {quote(_saved(run, compute))} && echo 'nothing was saved, so nothing is to be carried over'"
+    return command_succeeds("nothing was saved", run.cluster.daisy, command)
+
+
+def _fresh_kept(run: Run, compute: Host) -> Goal:
+    """The nova.conf that the present installation left is on the Daisy host."""
+    fresh, of = quote(_kept(run, compute, _FRESH)), quote(_kept(run, compute, _FRESH_OF))
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        installed, kept = (o.stdout.strip() if o.ok else "" for o in outputs)
+        if installed and installed == kept:
+            return Verdict(True, "the installer's nova.conf is kept")
+        told = f"{fresh} is of installation {kept or 'none'}, {compute.name} has {installed or 'none'}"
+        return Verdict(False, told)
+
+    reads = (
+        Read(compute, run.cluster.probes.installed_at),
+        Read(run.cluster.daisy, f"test -s {fresh} && cat {of}"),
+    )
+    return Goal(f"the installer's nova.conf of {compute.name} is kept", reads, judge)
+
+
+def _laid_out(run: Run, compute: Host) -> Goal:
+    """Both files that A4.7 works from are where it needs them, or there is nothing to carry over."""
+    back = _equal(f"nova_old.conf is on {compute.name}", run, compute, _old(run, compute))
+    return any_of(_nothing_saved(run, compute), all_of(_fresh_kept(run, compute), back))
+
+
+@step("A4.7", "Keep the installer's nova.conf, and bring nova_old.conf back beside it", over=Over.COMPUTES)
 def bring_back_nova_old_conf(run: Run, compute: Host) -> Step:
-    """The saved file lies beside the fresh one. A compute for which nothing was saved has nothing to carry over."""
-    saved, old = _saved(run, compute), _old(run, compute)
-    daisy = run.cluster.daisy
+    """The fresh file is kept before anything changes it, once for an installation; the saved one lies beside it.
+
+    A compute for which nothing was saved has nothing to carry over.
+    """
+    conf, old = quote(_conf(run, compute)), quote(_old(run, compute))
+    fresh, of = quote(_kept(run, compute, _FRESH)), quote(_kept(run, compute, _FRESH_OF))
+    ssh = ssh_to(run.cluster, compute)
     put = (
-        f"umask 077; cat > {quote(old)}.new && chmod --reference={quote(_conf(run, compute))} {quote(old)}.new && "
-        f"chown --reference={quote(_conf(run, compute))} {quote(old)}.new && mv {quote(old)}.new {quote(old)}"
-    )
-    nothing_saved = command_succeeds(
-        "nothing was saved", daisy, f"test ! -e {quote(saved)} && echo 'nothing was saved'"
+        f"umask 077; cat > {old}.new && chmod --reference={conf} {old}.new && "
+        f"chown --reference={conf} {old}.new && mv {old}.new {old}"
     )
     return Step(
         kind("bring_back_nova_old_conf"),
-        daisy,
+        run.cluster.daisy,
         subject=compute.name,
-        goal=any_of(nothing_saved, _equal(f"nova_old.conf is on {compute.name}", run, compute, old)),
+        goal=_laid_out(run, compute),
         requires=(returned(run, compute),),
-        action=f"{ssh_to(run.cluster, compute)} {quote(put)} < {quote(saved)}",
+        action=f"""\
+umask 077
+installed=$({ssh} {quote(run.cluster.probes.installed_at)}) || exit $?
+if test "$(cat {of} 2>/dev/null)" != "$installed" || test ! -s {fresh}; then
+  rm -f {of}
+  {ssh} {quote(f"cat {conf}")} > {fresh}.new || exit $?
+  mv {fresh}.new {fresh} || exit $?
+  printf '%s\\n' "$installed" > {of} || exit $?
+fi
+{ssh} {quote(put)} < {quote(_saved(run, compute))}""",
     )
+
+
+def _rules(run: Run, compute: Compute) -> str:
+    address = run.cluster.vnc_address(compute)
+    values = {name: MANAGER if name == "compute_manager" else address for name in nova_settings.COMPUTED}
+    return nova_settings.program_rules(run.cluster.carry_over.table(compute.network), values)
 
 
 @step("A4.7", "Repair nova.conf and carry the local settings over", over=Over.COMPUTES)
 def repair_nova_conf(run: Run, host: Host) -> Step:
     """nova.conf has TECS's compute manager, the compute's own VNC address, and the settings that a reinstallation loses."""
     compute = _compute(run, host)
-    conf, old = _conf(run, compute), _old(run, compute)
-    edits = json.dumps(
-        [
-            {"section": "DEFAULT", "key": "compute_manager", "values": [MANAGER]},
-            {
-                "section": "DEFAULT",
-                "key": "vncserver_proxyclient_address",
-                "values": [run.cluster.vnc_address(compute)],
-            },
-        ]
+    carry = ("carry", _old(run, compute), _conf(run, compute), "--rules", _rules(run, compute))
+    laid_out = _laid_out(run, compute)
+    carried = command_succeeds(
+        "nova.conf is repaired and has the local settings of before", compute, conf_edit(*carry, "--check")
     )
-    keys = json.dumps({section: list(names) for section, names in run.cluster.carry_over_keys(compute).items()})
-    carry = conf_edit("carry", old, conf, "--keys", keys)
-    carried = f"test ! -e {quote(old)} || {{\n{conf_edit('carry', old, conf, '--keys', keys, '--check')}\n}}"
     return Step(
         kind("repair_nova_conf"),
         compute,
-        goal=all_of(
-            command_succeeds("nova.conf is repaired", compute, conf_edit("check", conf, edits)),
-            command_succeeds("the local settings are those of nova_old.conf", compute, carried),
-        ),
+        goal=all_of(carried, laid_out, sentence=carried.sentence),
+        requires=(returned(run, compute), laid_out),
+        action=conf_edit(*carry),
+    )
+
+
+@step("A4.7", "Name every setting that differs from before", over=Over.COMPUTES)
+def compare_nova_settings(run: Run, host: Host) -> Step:
+    """No setting is lost in silence: before, as installed and now are laid side by side, on the Daisy host and in the record.
+
+    A difference that `carry_over` does not explain is told, or refused before the services run with it.
+    """
+    compute, daisy = _compute(run, host), run.cluster.daisy
+    old, fresh, after, settings = (_kept(run, compute, file) for file in (_OLD, _FRESH, _AFTER, _SETTINGS))
+    compare = conf_edit("compare", old, fresh, after, "--rules", _rules(run, compute))
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        now, kept = outputs
+        if not now.ok or not kept.ok or now.stdout != kept.stdout:
+            return Verdict(False, f"{settings} is not of the present files: {now.tail or kept.tail or 'it differs'}")
+        found = nova_settings.read_settings(kept.stdout)
+        met = not (_refuses(run) and any(setting.unexplained for setting in found))
+        return Verdict(met, f"{nova_settings.differences_told(found)} (all in {settings})")
+
+    sentence = f"the settings of {compute.name} are compared" + (", each as carry_over says" if _refuses(run) else "")
+    told = Goal(sentence, (Read(daisy, compare), Read(daisy, f"cat {quote(settings)}")), judge)
+    present = _equal(f"{after} is the present nova.conf", run, compute, _conf(run, compute), _AFTER)
+    goal = any_of(_nothing_saved(run, compute), all_of(told, present, sentence=sentence), sentence=sentence)
+    return Step(
+        kind("compare_nova_settings"),
+        daisy,
+        subject=compute.name,
+        goal=goal,
         requires=(returned(run, compute),),
         action=f"""\
-{conf_edit("apply", conf, edits)}
-rc=$?; test $rc = 0 || exit $rc
-if test -e {quote(old)}; then
-{carry}
-fi""",
+umask 077
+{ssh_to(run.cluster, compute)} {quote(f"cat {quote(_conf(run, compute))}")} > {quote(after)}.new || exit $?
+mv {quote(after)}.new {quote(after)} || exit $?
+{compare} > {quote(settings)}.new || exit $?
+mv {quote(settings)}.new {quote(settings)} || exit $?
+{_record_settings(run, compute, settings)}""",
+        advice="Say in carry_over of the inventory, for each setting that is named, which value is right: restore (before) or "
+        f"fresh (the installer's); or mend nova.conf on {compute.name}. Then clear A4.7 repair_nova_conf and what follows it.",
     )
+
+
+def _record_settings(run: Run, compute: Compute, settings: str) -> str:
+    """Return the script that appends an event with every setting of the file to the run's record, in one write."""
+    this, record = kind("compare_nova_settings"), quote(record_path(run))
+    event = {"run_id": run.owner, "id": this.id, "step": this.name, "host": compute.name, "outcome": "compared"}
+    beginning = json.dumps(event).removesuffix("}")
+    return f"""mkdir -p "$(dirname {record})" || exit $?
+printf '%s, "time": "%s", "settings": [%s]}}\\n' {quote(beginning)} "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" \\
+  "$(paste -s -d , {quote(settings)})" > {quote(settings)}.event || exit $?
+cat {quote(settings)}.event >> {record} || exit $?
+rm -f {quote(settings)}.event"""
 
 
 @step("A4.8", "Restart the compute's services", over=Over.COMPUTES)

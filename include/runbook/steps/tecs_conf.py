@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 
 from include.runbook.cluster import Cluster, Host
+from include.runbook.container import daisys_file, where_daisy_runs
 from include.runbook.goals import command_succeeds, returned
-from include.runbook.remote_python import conf_edit
+from include.runbook.remote_python import conf_edit, conf_edit_function
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
@@ -28,10 +29,6 @@ def installed_mappings(cluster: Cluster) -> str:
     return cluster.daisy.path(f"{cluster.paths.tecs_install}/mappings.json")
 
 
-def _daisys(cluster: Cluster, file: str) -> str:
-    return cluster.daisy.path(f"{cluster.paths.tecs_data}/{cluster.daisy.cluster_id}/{file}")
-
-
 def hosts_returned(run: Run, hosts: Sequence[Host]) -> Goal:
     """Every one of the hosts is back: their round is over and must not be gone through again."""
     names = ", ".join(host.name for host in hosts)
@@ -39,6 +36,10 @@ def hosts_returned(run: Run, hosts: Sequence[Host]) -> Goal:
 
 
 def _fetch(name: str, run: Run, daisy: Host, *, source: str, target: str, same: Goal, hosts: Sequence[Host]) -> Step:
+    copied = f"cp -p {quote(source)} {quote(target)}.new"
+    if run.cluster.daisy.container:
+        # Its passwords are for nobody else, whatever the umask.
+        copied = f"umask 077 && {where_daisy_runs(run.cluster, f'cat {quote(source)}')} > {quote(target)}.new"
     return Step(
         kind(name),
         daisy,
@@ -46,22 +47,32 @@ def _fetch(name: str, run: Run, daisy: Host, *, source: str, target: str, same: 
         proof=same,
         action=f"""\
 mkdir -p "$(dirname {quote(target)})" || exit $?
-cp -p {quote(source)} {quote(target)}.new && mv {quote(target)}.new {quote(target)}""",
-        advice=f"Daisy's data of the cluster must be readable at {source}; see paths.tecs_data and daisy.cluster_id "
-        "in the inventory.",
+{copied} && mv {quote(target)}.new {quote(target)}""",
+        advice=f"Daisy's data of the cluster must be readable at {source}; see paths.tecs_data, daisy.cluster_id and "
+        "daisy.container in the inventory.",
     )
 
 
 def _fetch_tecs_conf(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
-    source, target = _daisys(run.cluster, "tecs.conf"), installed_conf(run.cluster)
+    source, target = daisys_file(run.cluster, "tecs.conf"), installed_conf(run.cluster)
     compare = conf_edit("same", source, target, "--except", EXCLUDED, MAPPINGS)
+    if run.cluster.daisy.container:
+        compare = f"""\
+copy=$(mktemp) || exit 2
+trap 'rm -f "$copy"' EXIT
+{where_daisy_runs(run.cluster, f"cat {quote(source)}")} > "$copy" || exit 2
+{conf_edit_function()}
+conf_edit same "$copy" {quote(target)} --except {EXCLUDED} {MAPPINGS}"""
     same = command_succeeds(f"{target} is Daisy's, but for the keys that are set next", daisy, compare)
     return _fetch(name, run, daisy, source=source, target=target, same=same, hosts=hosts)
 
 
 def _fetch_mappings(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
-    source, target = _daisys(run.cluster, "mappings.json"), installed_mappings(run.cluster)
-    same = command_succeeds(f"{target} is Daisy's", daisy, f"cmp {quote(source)} {quote(target)}")
+    source, target = daisys_file(run.cluster, "mappings.json"), installed_mappings(run.cluster)
+    compare = f"cmp {quote(source)} {quote(target)}"
+    if run.cluster.daisy.container:
+        compare = f"{where_daisy_runs(run.cluster, f'cat {quote(source)}')} | cmp - {quote(target)}"
+    same = command_succeeds(f"{target} is Daisy's", daisy, compare)
     return _fetch(name, run, daisy, source=source, target=target, same=same, hosts=hosts)
 
 

@@ -1,0 +1,56 @@
+"""The survey of a whole cluster: what it reads, and that a contradiction between A and B is a problem, not an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from include.runbook import survey as module
+from include.runbook.cluster import Cluster
+from include.runbook.reach import CredentialsOf, Sweep
+from include.runbook.step import Read
+from include.runbook.survey import Survey, survey, wanting
+
+from .site import A, B, Site, status_xml
+
+
+@pytest.fixture
+def back(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Every node on 100 and A active; what is read from the hosts is read from this site."""
+    for node in site.cluster.nodes:
+        site.install(node, "100")
+    site.pacemaker(active=A)
+    services = [
+        {"Binary": "nova-compute", "Host": compute.name, "Status": "enabled", "State": "up"}
+        for compute in site.cluster.computes
+    ]
+    site.cloud(servers=[], services=services)
+
+    async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: CredentialsOf) -> Sweep:
+        return Sweep({read: site.run(read.host, read.command, 60) for read in dict.fromkeys(reads)})
+
+    monkeypatch.setattr(module, "sweep", sweep)
+    return site
+
+
+def surveyed(site: Site) -> Survey:
+    def nobody(connection_id: str) -> object:
+        raise AssertionError(connection_id)
+
+    return asyncio.run(survey(site.cluster, nobody))  # type: ignore[arg-type]
+
+
+def test_a_cluster_that_is_back_is_surveyed_without_a_problem(back: Site) -> None:
+    now = surveyed(back)
+    assert now.active == back.cluster.controllers.a.name
+    assert now.online == (A, B)
+    assert wanting(now, back.cluster, "100", tuple(node.name for node in back.cluster.nodes)) == ()
+
+
+def test_a_b_that_claims_the_float_ip_too_is_a_problem(back: Site) -> None:
+    back.tell(back.cluster.controllers.b, "crm_mon.xml", status_xml(active=B, online=(B,)))
+    found = wanting(surveyed(back), back.cluster, "100", ())
+    assert len(found) == 1
+    assert f"has lb_float_ip on {B}; A has it on {A}" in found[0]
