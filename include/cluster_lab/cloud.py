@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from include.cluster_lab import cloud_files
+from include.cluster_lab.cloud_files import DATABASES
 from include.cluster_lab.cloud_layer import FLAVOR, IMAGE
 from include.cluster_lab.cloud_rest import POLL, CloudRest
 from include.cluster_lab.cloud_services import PORTS
@@ -31,6 +32,7 @@ class Cloud:
     def __init__(self, hosts: Mapping[str, Host], say: Callable[[str], None]) -> None:
         self._computes = [compute.name for compute in COMPUTES]
         self._say = say
+        self._host = hosts[CLOUD.name]
         self._rest = CloudRest(hosts[CLOUD.name].site.address)
 
     def lay_down_controller(self, host: Host) -> None:
@@ -76,6 +78,19 @@ class Cloud:
             self._rest.ask("POST", "nova", "/v2.1/servers", {"server": server})
         self._await(f"{len(wanted)} VMs ACTIVE, each on its own compute", lambda: self._have(wanted), BEGINS_WITHIN)
 
+    def schemas(self) -> dict[str, int | list[str]]:
+        """The version of every database: alembic's revisions, or the newest migration where a database has none."""
+        names = ", ".join(f"'{name}'" for names in DATABASES.values() for name in names)
+        tables = "('alembic_version', 'migrate_version')"
+        which = f"select table_schema, table_name from information_schema.tables where table_name in {tables}"
+        found: dict[str, int | list[str]] = {}
+        for line in self._sql(f"{which} and table_schema in ({names}) order by table_name desc").splitlines():
+            database, table = line.split()
+            column = "version" if table == "migrate_version" else "version_num"
+            if rows := self._sql(f"select {column} from {database}.{table}").split():
+                found[database] = int(rows[0]) if table == "migrate_version" else rows
+        return found
+
     def vms(self) -> list[dict[str, str]]:
         """Every VM's id, name, host (empty: none yet) and status; LabError when the cloud does not tell."""
         servers = self._rest.get("nova", "/v2.1/servers/detail?all_tenants=1")["servers"]
@@ -102,6 +117,9 @@ class Cloud:
         # A new nova-compute stands among the services some seconds before the scheduler may use it.
         found = self._rest.get("nova", "/v2.1/os-hypervisors")["hypervisors"]
         return {each["hypervisor_hostname"] for each in found if each["state"] == "up"}
+
+    def _sql(self, query: str) -> str:
+        return self._host.run("mariadb", "--batch", "--skip-column-names", "--execute", query).stdout
 
     def _services(self) -> list[dict[str, Any]]:
         services: list[dict[str, Any]] = self._rest.get("nova", "/v2.1/os-services?binary=nova-compute")["services"]

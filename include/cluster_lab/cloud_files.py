@@ -49,8 +49,20 @@ export PS1='[\\u@\\h \\W(keystone_admin)]\\$ '
 
 _DURABLE: dict[str, Any] = {"vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
 
+DATABASE_USER = "operator"
+"""Who may read and dump the databases from a controller."""
+
+_MY_CNF = f"""\
+[client]
+host = {CLOUD}
+user = {DATABASE_USER}
+password = {PASSWORD}
+"""
+
 _MARIADB = """\
 [mysqld]
+bind-address = 0.0.0.0
+skip-name-resolve
 innodb_buffer_pool_size = 64M
 innodb_log_file_size = 8M
 innodb_flush_log_at_trx_commit = 0
@@ -335,10 +347,13 @@ def lay_out_control_plane(tree: Path) -> None:
 
 
 def lay_down_client(tree: Path) -> None:
-    """The `openstack` client of a controller has the administrator's credentials."""
+    """The `openstack` client of a controller has the administrator's credentials, and `mysql` those of a reader."""
     openrc = tree / "root/keystonerc_admin"
     openrc.write_text(OPENRC)
     openrc.chmod(0o600)
+    my_cnf = tree / "root/.my.cnf"
+    my_cnf.write_text(_MY_CNF)
+    my_cnf.chmod(0o600)
 
 
 def lay_down_nova_compute(tree: Path, address: str) -> None:

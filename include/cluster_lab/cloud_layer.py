@@ -22,7 +22,7 @@ from pathlib import Path
 
 from include.cluster_lab import cloud_files, cloud_rest, cloud_services
 from include.cluster_lab.base_tree import CACHE
-from include.cluster_lab.cloud_files import CLOUD, DATABASES, PASSWORD, REGION, database_url
+from include.cluster_lab.cloud_files import CLOUD, DATABASE_USER, DATABASES, PASSWORD, REGION, database_url
 from include.cluster_lab.cloud_rest import CloudRest
 from include.cluster_lab.cloud_services import GLANCE, KEYSTONE, NOVA_API, PORTS
 from include.cluster_lab.commands import run
@@ -173,6 +173,8 @@ def _make_databases(tree: _Tree) -> None:
     for user, names in DATABASES.items():
         for name in names:
             statements.append(f"create database {name} character set utf8; grant all on {name}.* to {user}@localhost;")
+    rights = "select, show view, trigger, event, lock tables, process"
+    statements.append(f"grant {rights} on *.* to {DATABASE_USER}@'%' identified by '{PASSWORD}';")
     tree.run("root", "mariadb", stdin="\n".join(statements))
 
     def make_tables(user: str) -> None:

@@ -108,7 +108,8 @@ def _write_for_the_product(lab: Lab) -> None:
     """The inventory and the connection lie where the console and Airflow look for them."""
     state = lab.options.state
     (state / "clusters").mkdir()
-    text = yaml.safe_dump(inventory(lab.host_keys), sort_keys=False)
+    schemas = lab.cloud.schemas() if lab.cloud else None
+    text = yaml.safe_dump(inventory(lab.host_keys, schemas), sort_keys=False)
     (state / "clusters" / f"{NAME}.yaml").write_text(text)
     login = connection(str(state / "id_ed25519"), lab.host_keys[DAISY.name])
     (state / "connections.json").write_text(json.dumps(login, indent=2) + "\n")

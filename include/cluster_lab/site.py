@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -50,8 +51,11 @@ def releases_of(scenario: str) -> dict[str, str]:
     return releases | {host.name: BAD_RELEASE for host in upgraded}
 
 
-def inventory(host_keys: dict[str, str]) -> dict[str, Any]:
-    """The product's inventory of this site, with each node's SSH host key. Daisy's is pinned by the connection."""
+def inventory(host_keys: dict[str, str], schemas: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The product's inventory of this site, with each node's SSH host key. Daisy's is pinned by the connection.
+
+    `schemas`: the versions of the cloud's databases, which both releases know.
+    """
 
     def entry(host: SiteHost) -> dict[str, Any]:
         network = {"network": host.network} if host.network != "ovs" else {}
@@ -74,6 +78,7 @@ def inventory(host_keys: dict[str, str]) -> dict[str, Any]:
             release: {
                 "bin": f"{BIN_FOLDER}/{bin_name(release)}",
                 "sha256": hashlib.sha256(bin_bytes(release)).hexdigest(),
+                **({"schemas": copy.deepcopy(schemas)} if schemas else {}),
             }
             for release in (GOOD_RELEASE, BAD_RELEASE)
         },
