@@ -105,6 +105,10 @@ class Host:
                 start_new_session=True,
             )
         self._leader = self._await_leader(log)
+        for device in self._devices:
+            # Not bound in: Pacemaker's Filesystem agent unmounts whatever is mounted under the device's name.
+            number = Path(device).stat().st_rdev
+            self.run("mknod", "--mode=600", device, "b", str(os.major(number)), str(os.minor(number)))
 
     def wait_for_sshd(self, within: float = BOOTED_WITHIN) -> None:
         """The host's sshd greets; LabError when it does not in time."""
@@ -210,7 +214,6 @@ class Host:
             f"--capability={CAPABILITIES}",
             f"--bind={self.run_directory}:{RUN_DIRECTORY}",
             f"--bind-ro={self._state}/programs:{PROGRAMS}",
-            *(f"--bind={device}" for device in self._devices),
         ]
 
     def _await_leader(self, log: Path) -> int:

@@ -13,6 +13,7 @@ from include.runbook.goals import (
     CRM_MON,
     PROPERTIES,
     THIS_NODE,
+    all_started,
     cloud,
     cluster_status,
     compute_services,
@@ -30,7 +31,10 @@ ALL_SERVERS = "openstack server list --all-projects --long -f json"
 
 @dataclass(frozen=True)
 class Survey:
-    """One reading of the whole cluster. What could not be read is named in `problems`, never guessed."""
+    """One reading of the whole cluster. What could not be read is named in `problems`, never guessed.
+
+    `not_started`: what Pacemaker does not run as it should, in words; empty where every resource is started.
+    """
 
     releases: dict[str, str | None]
     active: str | None
@@ -39,6 +43,7 @@ class Survey:
     maintenance: bool
     vms: dict[str, str]
     services: dict[str, bool]
+    not_started: str = ""
     problems: tuple[str, ...] = ()
 
 
@@ -64,7 +69,8 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     constraints, properties = Read(a, CONSTRAINTS), Read(a, PROPERTIES)
     servers, services = Read(a, cloud(cluster, ALL_SERVERS)), Read(a, compute_services(cluster))
     probes = {host: release_probe(cluster, host) for host in cluster.nodes}
-    reads = [status, name, *agreed.reads, constraints, properties, servers, services, *probes.values()]
+    whole = all_started(a)
+    reads = [status, name, *agreed.reads, *whole.reads, constraints, properties, servers, services, *probes.values()]
     answers = await sweep(cluster, reads, credentials_of)
     problems: list[str] = []
     releases: dict[str, str | None] = {}
@@ -94,7 +100,9 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
         up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(services))}
     except RunbookError as error:
         problems.append(str(error))
-    views = answers.judge(agreed)
+    started, views = answers.judge(whole), answers.judge(agreed)
     if not views.met:
         problems.append(views.found)
-    return Survey(releases, active, online, ids, maintenance, vms, up, tuple(problems))
+    return Survey(
+        releases, active, online, ids, maintenance, vms, up, "" if started.met else started.found, tuple(problems)
+    )

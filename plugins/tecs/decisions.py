@@ -114,6 +114,7 @@ def prove() -> None:
         found = wanting(now, run.cluster, run.target, targets)
         if run.dag != "rollback_compute":
             found += _left_behind(run, now)
+            found += (now.not_started,) if now.not_started else ()
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
 

@@ -323,7 +323,14 @@ done"""
         daisy,
         goal=all_of(a_is_active(cluster), proven_for_this_installation(run, "switchover")),
         requires=(unconstrained(cluster, a), managed(a), all_started(a), one_view(cluster)),
-        proof=all_of(a_is_active(cluster), unconstrained(cluster, a), proven_for_this_installation(run, "switchover")),
+        # What goes along with the float IP must have come back with it, which may take a moment longer.
+        proof=all_of(
+            a_is_active(cluster),
+            unconstrained(cluster, a),
+            all_started(a),
+            proven_for_this_installation(run, "switchover"),
+        ),
+        waits=True,
         action=f"{ssh_to(cluster, a)} {quote(trip)} || exit $?\n{note_proven(run, 'switchover')}",
         advice="The rollback itself is done; a switchover does not work. See `crm_mon -1` on A, put the float IP back with "
         f"`pcs resource move {resource} <A>`, then clear this task.",
