@@ -11,10 +11,11 @@ FOREVER = -1
 
 @dataclass
 class Unit:
-    """A systemd unit: `state` is active, inactive or failed."""
+    """A systemd unit: `state` is active, inactive or failed; `pid` is that of its process while it is active."""
 
     state: str
     enabled: bool
+    pid: int = 299
 
 
 @dataclass

@@ -15,6 +15,7 @@ from tests.scenarios import (
     audit,
     breaks_at_every_changing_step_and_is_resumed,
     ending_in,
+    first_compute,
     has_nothing_left_to_do,
 )
 
@@ -60,3 +61,18 @@ def test_the_whole_cluster_comes_back(lab: ClusterLabClient, site: Site) -> None
     audit(site, ending_in(site, "12", "21", "22"))
     assert {vm["name"] for vm in lab.state()["vms"]} == before
     has_nothing_left_to_do(site, "rollback_cluster")
+
+
+def test_a_nova_conf_with_which_nova_compute_dies_is_caught_before_the_compute_is_used_again(
+    lab: ClusterLabClient, site: Site
+) -> None:
+    lab.begin("C")
+    compute = first_compute(site)
+    # A setting of before that is carried over; nova-compute starts with it, and dies a moment later.
+    broken = "sed -i '/^reserved_huge_pages/d; s/^\\[DEFAULT\\]/&\\nreserved_huge_pages=4/' /etc/nova/nova.conf"
+    assert lab.run(compute, broken).returncode == 0
+    run = site.start("rollback_compute", computes=[compute])
+    assert site.finish(run) == "failed", site.story(run)
+    failures = site.failures(run)
+    assert {"A4.8_restart_compute_services", "A4.9_verify_compute_services"} & set(failures), failures
+    assert lab.state()["hosts"][compute]["scheduling"] is False

@@ -351,3 +351,10 @@ def test_no_switchover_is_tried_while_b_is_banned(run: Run, good: Site) -> None:
     with pytest.raises(PreconditionFailed):
         do("switch_over_and_back", run, good)
     assert good.asked == []
+
+
+def test_a_resource_that_did_not_survive_the_switchover_is_found(run: Run, good: Site, impatient: None) -> None:
+    broken = status_xml(active=A, more=resource_xml("shared_disk", None))
+    (good.says / f"active-{A}.xml").write_text(broken)
+    with pytest.raises(GoalNotReached, match="not started: shared_disk"):
+        do("switch_over_and_back", run, good)

@@ -319,6 +319,9 @@ SYSTEMCTL = """\
 case "$1" in
 is-active) shift; for unit in "$@"; do cat "$SAYS/$HOST/$unit"; done; grep -qx active "$SAYS/$HOST/$1" ;;
 restart) echo "$HOST: systemctl $*" >> "$SAYS/asked"; echo active > "$SAYS/$HOST/$2" ;;
+show)
+  test ! -e "$SAYS/$HOST/dies" || echo x >> "$SAYS/$HOST/dies"
+  echo "MainPID=$(cat "$SAYS/$HOST/dies" 2>/dev/null | wc -l)" ;;
 esac"""
 UNITS = ("openstack-nova-compute", "openstack-nova-storage")
 
@@ -388,6 +391,13 @@ def test_one_dead_unit_of_several_is_found(run: Run, running: Site, dead: str, i
     seen_by_the_cloud(run, running)
     running.tell(compute(run), dead, "failed")
     with pytest.raises(GoalNotReached, match=f"{dead} is failed"):
+        do("verify_compute_services", run, running)
+
+
+def test_a_service_that_dies_again_and_again_is_found(run: Run, running: Site, impatient: None) -> None:
+    seen_by_the_cloud(run, running)
+    running.tell(compute(run), "dies", "")
+    with pytest.raises(GoalNotReached, match="a service does not stay up"):
         do("verify_compute_services", run, running)
 
 

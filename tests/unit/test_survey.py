@@ -13,7 +13,7 @@ from include.runbook.reach import CredentialsOf, Sweep
 from include.runbook.step import Read
 from include.runbook.survey import Survey, survey, wanting
 
-from .site import A, B, Site, status_xml
+from .site import A, B, Site, resource_xml, status_xml
 
 
 @pytest.fixture
@@ -54,3 +54,9 @@ def test_a_b_that_claims_the_float_ip_too_is_a_problem(back: Site) -> None:
     found = wanting(surveyed(back), back.cluster, "100", ())
     assert len(found) == 1
     assert f"has lb_float_ip on {B}; A has it on {A}" in found[0]
+
+
+def test_a_resource_that_is_not_started_is_told(back: Site) -> None:
+    assert surveyed(back).not_started == ""
+    back.pacemaker(active=A, more=resource_xml("shared_disk", None))
+    assert surveyed(back).not_started == "not started: shared_disk"

@@ -1,8 +1,8 @@
 """systemctl for the units of a TECS host.
 
 Emulated: is-active, is-enabled, is-failed, status, start, stop, restart, enable, disable, with one or more units, with
-or without `.service`, and --no-pager, -q/--quiet, -l. A unit ordered to fail fails once per order. Starting
-nova-compute wants a nova.conf. Not emulated: listing units, dependencies, targets, journals.
+or without `.service`, and --no-pager, -q/--quiet, -l; `show -p MainPID UNIT`. A unit ordered to fail fails once per
+order. Starting nova-compute wants a nova.conf. Not emulated: listing units, dependencies, targets, journals.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ RESTART_TAKES = 1.0
 
 def main(here: Here, argv: list[str]) -> int:
     """Do what the verb asks of every unit; the status is that of the last one that had something to say."""
+    if argv[:3] == ["show", "-p", "MainPID"] and len(argv) == 4:
+        return _show_pid(here, argv[3].removesuffix(".service"))
     quiet = False
     words: list[str] = []
     for argument in argv:
@@ -39,6 +41,13 @@ def main(here: Here, argv: list[str]) -> int:
     if verb in ("is-active", "is-enabled", "is-failed", "status"):
         return _ask(here, verb, units, quiet)
     return max(_change(here, argv, verb, unit) for unit in units)
+
+
+def _show_pid(here: Here, unit: str) -> int:
+    with here.changing() as world:
+        found = world.machines[here.host].units.get(unit)
+    print(f"MainPID={found.pid if found and found.state == 'active' else 0}")
+    return 0
 
 
 def _ask(here: Here, verb: str, units: list[str], quiet: bool) -> int:
@@ -127,6 +136,7 @@ def start_unit(world: World, machine: Machine, unit: str) -> bool:
     if unit in ("pacemaker", "corosync"):
         start_cluster(world, machine)
     machine.units[unit].state = "active"
+    machine.units[unit].pid = 300 + int(world.now * 1000) % 30_000
     return True
 
 

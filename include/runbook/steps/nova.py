@@ -35,6 +35,20 @@ done
 echo 'every unit is active'"""
 
 
+STAYS_UP = 3.0
+"""Seconds for which a service must keep its process: one that dies right after its start is active for moments."""
+
+
+def _all_stay_active(run: Run) -> str:
+    """Return the script that succeeds when every unit is active and goes on being so."""
+    return f"""\
+pids() {{ for unit in {" ".join(SERVICES)}; do systemctl show -p MainPID "$unit"; done; }}
+before=$(pids) || exit $?
+sleep {run.cluster.seconds(STAYS_UP):.2f}
+{ALL_ACTIVE}
+test "$(pids)" = "$before" || {{ echo 'a service does not stay up: its process is another than a moment ago'; exit 1; }}"""
+
+
 def _kept(run: Run, compute: Host, file: str) -> str:
     """Return the path on the Daisy host of what is kept about the compute's nova.conf: `_OLD` and those below."""
     return f"{folder(run.cluster)}/saved/{compute.name}/{file}"
@@ -305,7 +319,7 @@ mkdir -p "$(dirname {noted})" && printf '%s\\n' "$now" > {noted}""",
 
 @step("A4.9", "Verify that the compute's services are up", over=Over.COMPUTES, changes=False)
 def verify_compute_services(run: Run, compute: Host) -> Step:
-    """The units are active on the compute, and the cloud sees its nova-compute as up."""
+    """The units are active on the compute and stay so, and the cloud sees its nova-compute as up."""
     a = run.cluster.controllers.a
     listing = compute_services(run.cluster)
 
@@ -316,7 +330,7 @@ def verify_compute_services(run: Run, compute: Host) -> Step:
         )
 
     seen = Goal(f"the cloud sees nova-compute up on {compute.name}", (Read(a, listing),), judge)
-    units = command_succeeds("every unit is active", compute, ALL_ACTIVE)
+    units = command_succeeds("every unit is active", compute, _all_stay_active(run))
     return Step(kind("verify_compute_services"), compute, goal=all_of(units, seen), waits=True)
 
 
