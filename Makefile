@@ -8,7 +8,7 @@ PY := .venv/bin/python
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-cluster runtime tools
+.PHONY: help demo up down plan check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test: tools ## check the code and run every test
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest
+
+test-nightly: tools ## run the scenarios that are left out of `make test` for want of time: about fifteen minutes
+	@$(PY) -m pytest -m nightly tests/lab
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
 	@$(PY) -m pytest -m cluster tests/cluster

@@ -207,6 +207,7 @@ def test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_
     audit(site, (compute,))
 
 
+@pytest.mark.nightly
 @on("newer-schema")
 def test_a_database_that_the_old_release_does_not_know_stops_the_run_unless_accepted_and_then_it_is_backed_up_first(
     site: Site,

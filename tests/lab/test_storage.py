@@ -18,6 +18,9 @@ def copies(site: Site, number: str) -> list[dict[str, Any]]:
     return [{key: value for key, value in copy.items() if key != "host"} for copy in found]
 
 
+pytestmark = pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
     ("site", "dag", "reinstalled"),
     [
