@@ -77,7 +77,7 @@ def shortcomings(before: Survey, after: Survey, cluster: Cluster, expected: Expe
     if after.active != a:
         found.append(f"{after.active or 'no controller'} is active, not {a}")
     found += [f"the constraint {name} is still there" for name in after.constraints if name not in allowed]
-    if after.maintenance:
+    if after.maintenance and not before.maintenance:
         found.append("Pacemaker is in maintenance mode")
     found += [f"the VM {vm} is lost" for vm in sorted(before.vms.keys() - after.vms.keys())]
     found += [f"the VM {vm} is on no known host" for vm, host in after.vms.items() if host not in after.releases]

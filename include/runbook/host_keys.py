@@ -13,16 +13,26 @@ from include.runbook.custody import known_hosts_name, pins_path, reinstalling_pa
 from include.runbook.shell import quote
 
 _SCAN = """\
-# Prints "type key" of the host at $1 port $2, of the key type that is pinned for $3, or ed25519.
+# Prints "type key" of the host at $1 port $2, of the key type that is pinned for $3, or ed25519. Asked {looks} times at most.
 scan() {{
-  type=$(awk -v n="$3" '$1 == n {{ print $2; exit }}' {pins})
-  ssh-keyscan -T 20 -p "$2" "$1" 2>/dev/null |
-    awk -v t="${{type:-ssh-ed25519}}" '!/^#/ && $2 == t {{ print $2, $3; exit }}'
+  type=$(awk -v n="$3" '$1 == n {{ print $2; exit }}' {pins}); n=0
+  while test $n -lt {looks}; do
+    shown=$(ssh-keyscan -T 20 -p "$2" "$1" 2>/dev/null |
+      awk -v t="${{type:-ssh-ed25519}}" '!/^#/ && $2 == t {{ print $2, $3; exit }}')
+    test -z "$shown" || {{ echo "$shown"; return; }}
+    n=$((n + 1)); sleep {pause:.2f}
+  done
 }}"""
 
+LOOKS, LOOKS_AFTER_INSTALLATION = 3, 30
+"""How often a host is asked for its key: a host that has just been installed may start sshd, or itself, once more."""
 
-def _scan(cluster: Cluster) -> str:
-    return _SCAN.format(pins=quote(pins_path(cluster)))
+PAUSE = 2.0
+"""Seconds between two such looks."""
+
+
+def _scan(cluster: Cluster, looks: int) -> str:
+    return _SCAN.format(pins=quote(pins_path(cluster)), looks=looks, pause=cluster.seconds(PAUSE))
 
 
 def entries_true(cluster: Cluster, hosts: Sequence[Host]) -> str:
@@ -66,7 +76,7 @@ def renew_entries(cluster: Cluster, hosts: Sequence[Host]) -> str:
 umask 077
 mkdir -p "$(dirname {known})" && touch {known} || exit $?
 test -z "$(tail -c 1 {known})" || echo >> {known} # a last line without an end would be joined to a new entry
-{_scan(cluster)}
+{_scan(cluster, LOOKS)}
 # $1 address, $2 port, $3 the name its key is pinned under, then every name to write in known_hosts.
 renew() {{
   shown=$(scan "$1" "$2" "$3"); pinned=$(awk -v n="$3" '$1 == n {{ print $2, $3; exit }}' {pins})
@@ -96,7 +106,7 @@ def repin_reinstalled(cluster: Cluster, hosts: Sequence[Host]) -> str:
         )
     return f"""\
 umask 077
-{_scan(cluster)}
+{_scan(cluster, LOOKS_AFTER_INSTALLATION)}
 repin() {{
   address=$1 port=$2 name=$3; shift 3
   shown=$(scan "$address" "$port" "$name"); pinned=$(awk -v n="$name" '$1 == n {{ print $2, $3; exit }}' {pins})

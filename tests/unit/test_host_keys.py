@@ -39,7 +39,7 @@ def keys(servers: SshHosts) -> dict[str, asyncssh.SSHKey]:
 @pytest.fixture
 def cluster(tmp_path: Path, servers: SshHosts, keys: dict[str, asyncssh.SSHKey]) -> Cluster:
     raw = yaml.safe_load(EXAMPLE.read_text())
-    raw |= {"virtual_ips": [VIRTUAL], "ssh": raw["ssh"] | {"port": servers.port}}
+    raw |= {"virtual_ips": [VIRTUAL], "ssh": raw["ssh"] | {"port": servers.port}, "pace": 100}
     raw["daisy"] |= {"root": str(tmp_path / "daisy")}
     raw["controllers"]["a"] |= {"address": A, "host_key": line(keys[A])}
     raw["controllers"]["b"] |= {"address": B, "host_key": line(keys[B])}

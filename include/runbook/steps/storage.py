@@ -6,10 +6,11 @@ script that acts. Nothing is ever sent to A that changes its copy.
 
 from __future__ import annotations
 
+from include.runbook.both_views import a_is_active
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import ssh_to
 from include.runbook.drbd import JUST_CREATED, SOURCE_LINKS
-from include.runbook.goals import float_ip_on, returned
+from include.runbook.goals import returned
 from include.runbook.replication import a_has_everything, b_follows_a, in_sync
 from include.runbook.shell import lines, quote
 from include.runbook.step import Goal, Over, Run, Step, kind, step
@@ -178,6 +179,6 @@ def _safe_to_overwrite(run: Run) -> tuple[Goal, ...]:
     cluster = run.cluster
     return (
         returned(run, cluster.controllers.b),
-        float_ip_on(cluster, cluster.controllers.a),
+        a_is_active(cluster),
         a_has_everything(cluster),
     )
