@@ -92,7 +92,7 @@ renew() {{
 {chr(10).join(calls)}"""
 
 
-def repin_reinstalled(cluster: Cluster, hosts: Sequence[Host]) -> str:
+def repin_reinstalled(cluster: Cluster, hosts: Sequence[Host], looks: int = LOOKS_AFTER_INSTALLATION) -> str:
     """Return the script that accepts the keys which freshly installed hosts show, for those hosts only whose
     reinstallation is noted as under way, and says the old and the new fingerprint."""
     known = quote(cluster.daisy.path(cluster.paths.known_hosts))
@@ -106,7 +106,7 @@ def repin_reinstalled(cluster: Cluster, hosts: Sequence[Host]) -> str:
         )
     return f"""\
 umask 077
-{_scan(cluster, LOOKS_AFTER_INSTALLATION)}
+{_scan(cluster, looks)}
 repin() {{
   address=$1 port=$2 name=$3; shift 3
   shown=$(scan "$address" "$port" "$name"); pinned=$(awk -v n="$name" '$1 == n {{ print $2, $3; exit }}' {pins})

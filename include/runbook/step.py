@@ -181,6 +181,7 @@ class Kind:
     changes: bool
     detached: bool
     pending_only: bool
+    reinstalls: bool
     timing: Timing
     make: Callable[[Run, Host], Step] = field(repr=False, compare=False)
 
@@ -206,17 +207,18 @@ def step(
     changes: bool = True,
     detached: bool = False,
     pending_only: bool = False,
+    reinstalls: bool = False,
 ) -> Callable[[Callable[[Run, Host], Step]], Callable[[Run, Host], Step]]:
     """Register the decorated function as the maker of the runbook step `id`; its name is the step's name.
 
     `over` says for which hosts it is made; where its action runs is the step's own matter (often the Daisy host).
     `pending_only`: of the run's computes, it is made for those alone that are not back yet. The installer serves a whole
-    batch, and must not touch a compute of it that is in service again.
+    batch, and must not touch a compute of it that is in service again. `reinstalls`: its hosts come back with new keys.
     """
 
     def register(make: Callable[[Run, Host], Step]) -> Callable[[Run, Host], Step]:
         name = make.__name__
-        KINDS[name] = Kind(id, name, sentence, over, changes, detached, pending_only, TIMINGS[name], make)
+        KINDS[name] = Kind(id, name, sentence, over, changes, detached, pending_only, reinstalls, TIMINGS[name], make)
         return make
 
     return register

@@ -10,11 +10,12 @@ from airflow.providers.ssh.operators.ssh import SSHOperator
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.runbook import job
+from include.runbook import host_keys, job
 from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, job_age, perform, still_pending
 from include.runbook.plan import hosts_of, step_text
+from include.runbook.shell import last_lines
 from include.runbook.step import Run, Step, kind
 from tecs.cancelling import REASON
 from tecs.failures import reported
@@ -64,6 +65,8 @@ class RunbookStep(SSHOperator):
 
     def made_now(self, run: Run, hosts: SshHosts) -> tuple[Step, Run]:
         """Return this task's step with the run it is made for: of its computes, those that the step is to touch."""
+        if kind(self.step).reinstalls:
+            self._accept_new_keys(run, hosts)
         narrowed = still_pending(run, hosts) if kind(self.step).pending_only else run
         return self.made(narrowed), narrowed
 
@@ -80,6 +83,21 @@ class RunbookStep(SSHOperator):
 
     def on_kill(self) -> None:
         """Leave the command that runs on the host to its end: it is short, and the next try reads what it made true."""
+
+    def _accept_new_keys(self, run: Run, hosts: SshHosts) -> None:
+        """Pin the keys of hosts that this run is reinstalling: a job that died before its end has left them unpinned.
+
+        Without them nothing could be read of those hosts, and the step could never be resumed.
+        """
+        kept = hosts.custody
+        noted = [node for node in run.cluster.nodes if node.name in kept.reinstalling]
+        if not noted or kept.holder is None or kept.holder.owner != run.owner:
+            return
+        script = host_keys.repin_reinstalled(run.cluster, noted, looks=1)
+        output = hosts.run(run.cluster.daisy, script, READ_LIMIT * len(noted))
+        for line in last_lines(output.stdout + output.stderr).splitlines():
+            self.log.info(line)
+        hosts.read_custody()
 
     def _say(self, line: str) -> None:
         """Log a line of a step; what the step itself calls a warning is logged as one."""

@@ -59,10 +59,13 @@ class SshHosts:
 
     def __enter__(self) -> SshHosts:
         # Read before threads share this object: every other session needs a host key from it.
-        self._custody = custody.read(
-            self.run(self.cluster.daisy, custody.read_script(self.cluster), READ_LIMIT), self.cluster
-        )
+        self.read_custody()
         return self
+
+    def read_custody(self) -> None:
+        """Read again what the product keeps on the Daisy host, pinned host keys among it."""
+        output = self.run(self.cluster.daisy, custody.read_script(self.cluster), READ_LIMIT)
+        self._custody = custody.read(output, self.cluster)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

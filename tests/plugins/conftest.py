@@ -74,6 +74,9 @@ class FakeHosts:
         cluster = self.site.cluster
         return custody.read(self.run(cluster.daisy, custody.read_script(cluster), READ_LIMIT), cluster)
 
+    def read_custody(self) -> None:
+        """Nothing is remembered here, so nothing is to be read again."""
+
     def host_key(self, host: Host) -> str | None:
         return self.custody.host_key(host)
 

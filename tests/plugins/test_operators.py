@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,13 @@ from include.runbook.step import Run, kind
 from include.runbook.timings import Timing
 from tests.unit.site import Site
 
-from .conftest import OnRun, context
+from .conftest import FakeHosts, OnRun, context
 
 Make = Callable[..., Any]
+
+OLD_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAILius09lKUlAtNLL4lXs37jHM7IpUR7EGZ6bL5CmXg2g"
+NEW_KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIHJxxW2scf0uxFK3T+8tFVCPH5S7pLaUGu2b3B9xxkLz"
+"""Public keys whose private halves exist nowhere any more."""
 
 
 def run_one(cluster: Cluster, owner: str = "rollback_compute/run-1") -> Run:
@@ -348,3 +353,30 @@ def test_a_run_that_only_pretends_to_be_a_batch_is_refused(
     with pytest.raises(AirflowFailException, match="parent: only a batch that rollback_cluster has triggered"):
         operator("take_lock").execute(pretending)
     assert not Path(lock_path(run_one(site.cluster))).exists()
+
+
+def test_the_key_of_a_host_whose_reinstallation_broke_off_is_accepted_by_the_step_that_resumes_it(
+    operator: Make, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise nothing could be read of that host any more, and the step could never be resumed."""
+    cluster = site.cluster
+    compute = cluster.computes[0]
+    operator("take_lock").execute(context())
+    site.program("ssh-keyscan", f'echo "{compute.address} ssh-ed25519 {NEW_KEY}"')
+    pins = site.write(cluster.daisy, f"{cluster.paths.state}/known_hosts", f"{compute.address} ssh-ed25519 {OLD_KEY}\n")
+    run = run_one(cluster)
+
+    install = operator("install_computes")
+    install._accept_new_keys(run, FakeHosts(site, lambda host, script: None))
+    assert pins.read_text() == f"{compute.address} ssh-ed25519 {OLD_KEY}\n", "no reinstallation has begun"
+
+    site.note_reinstallation(compute)
+    install._accept_new_keys(
+        run_one(cluster, owner="rollback_compute/another"), FakeHosts(site, lambda host, script: None)
+    )
+    assert pins.read_text() == f"{compute.address} ssh-ed25519 {OLD_KEY}\n", "another run holds the cluster"
+
+    with caplog.at_level(logging.INFO):
+        install._accept_new_keys(run, FakeHosts(site, lambda host, script: None))
+    assert pins.read_text() == f"{compute.address} ssh-ed25519 {NEW_KEY}\n"
+    assert "has a new host key since its installation" in caplog.text

@@ -158,13 +158,14 @@ rm -f {notes}""",
     over=Over.DAISY,
     detached=True,
     pending_only=True,
+    reinstalls=True,
 )
 def install_computes(run: Run, daisy: Host) -> Step:
     """The computes of the batch are back on the old release: proven on each of them. One run of the installer serves all."""
     return _install("install_computes", run, daisy, run.computes)
 
 
-@step("A5.3", "Install the old release on B", over=Over.DAISY, detached=True)
+@step("A5.3", "Install the old release on B", over=Over.DAISY, detached=True, reinstalls=True)
 def install_b(run: Run, daisy: Host) -> Step:
     """B is back on the old release, proven on B; not yet in the cluster."""
     return _install("install_b", run, daisy, [run.cluster.controllers.b])
