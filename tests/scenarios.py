@@ -133,9 +133,10 @@ def breaks_at_every_changing_step_and_is_resumed(site: Site, dag: str, reinstall
     for _ in range(len(names) + 1):
         if site.finish(run) == "success":
             break
-        # A task may fail twice: the gate before the uninstallation does whenever something before it has failed.
-        for task_id, message in site.failures(run).items():
-            told[task_id] = f"{told.get(task_id, '')}\n{message}"
+        # The gate before the uninstallation fails for the sake of the tasks before it, broken itself or not.
+        told |= {
+            task_id: text for task_id, text in site.failures(run).items() if "this batch does not go on" not in text
+        }
         site.airflow.clear_failed(dag, run.run_id)
         site.until(run, lambda now: now.state in ("queued", "running"))
     assert site.airflow.run(dag, run.run_id).state == "success", site.story(run)
