@@ -17,6 +17,7 @@ from include.runbook.perform import perform
 from include.runbook.plan import hosts_of
 from include.runbook.shell import Output
 from include.runbook.step import Run, kind
+from tests.loopback import free_network
 
 REINSTALLED = (
     "take_lock",
@@ -75,7 +76,7 @@ class Controller:
 @pytest.fixture
 def b(tmp_path: Path) -> Iterator[Controller]:
     inventory = tmp_path / "storage.yaml"
-    inventory.write_text(yaml.safe_dump(make_inventory("storage", "127.213")))
+    inventory.write_text(yaml.safe_dump(make_inventory("storage", free_network())))
     with LabClient.start(inventory, tmp_path / "state", "--scenario", "B", "--pace", "500") as lab:
         yield Controller(lab)
 
