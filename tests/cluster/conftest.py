@@ -18,16 +18,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: runs real HA hosts on this machine; only when asked for by -m")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `cluster` run only where the marker is asked for."""
-    if "cluster" in str(config.option.markexpr):
-        return
-    asked_too_much = [item for item in items if item.get_closest_marker("cluster")]
-    if asked_too_much:
-        config.hook.pytest_deselected(items=asked_too_much)
-        items[:] = [item for item in items if item not in asked_too_much]
-
-
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
     """A folder that stays as it is while this session runs: pytest's own are pruned by other sessions."""

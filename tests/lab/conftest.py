@@ -51,16 +51,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What the inventories of some labs say besides."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `nightly` run only where the marker is asked for."""
-    if "nightly" in str(config.option.markexpr):
-        return
-    left_out = [item for item in items if item.get_closest_marker("nightly")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     """A folder that stays as it is while this session runs: pytest's own are closed and pruned by other sessions."""

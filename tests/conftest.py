@@ -1,0 +1,16 @@
+"""Tests that take long, or need what not every machine has, run only where their marker is asked for by -m."""
+
+from __future__ import annotations
+
+import pytest
+
+ASKED_FOR = ("cluster", "nightly")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out every test that carries one of these markers, unless -m names it."""
+    markers = [name for name in ASKED_FOR if name not in str(config.option.markexpr)]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in markers)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
