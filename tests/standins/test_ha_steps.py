@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,14 +18,14 @@ from include.runbook import steps as _registered  # noqa: F401  the import regis
 from include.runbook.both_views import one_view
 from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import GoalNotReached, PreconditionFailed
-from include.runbook.perform import judge, perform
-from include.runbook.plan import hosts_of
+from include.runbook.perform import judge
 from include.runbook.preconditions import nothing_stuck
 from include.runbook.shell import Output
 from include.runbook.step import Run, kind
 from include.runbook.steps.cluster_mode import as_found
 from include.runbook.timings import Timing
 from tests.loopback import free_network
+from tests.standins.operated import Operated
 from tests.standins.site import A_NODE, B_NODE, TrialSite
 
 SSH = """\
@@ -66,37 +64,6 @@ ROUND_OF_B = (
     "release_lock",
 )
 """rollback_controller's steps that touch the cluster, or that those need."""
-
-
-class Operated:
-    """Hosts of a lab that steps are carried out on, one after the other."""
-
-    def __init__(self, lab: LabClient, cluster: Cluster, dag: str) -> None:
-        self.lab = lab
-        self.plan = Run(cluster, cluster.target_release, (), owner=f"{dag}/1", dag=dag)
-        self.said: list[str] = []
-
-    def run(self, host: Host, script: str, timeout: float) -> Output:
-        done = self.lab.run(host.name, script)
-        return Output(done.returncode, done.stdout, done.stderr)
-
-    def do(self, *names: str) -> list[str]:
-        """Carry the steps out; return the names of those that did something."""
-        acted = []
-        for name in names:
-            for host in hosts_of(kind(name), self.plan):
-                if perform(kind(name).make(self.plan, host), self, self.plan, self.said.append).acted:
-                    acted.append(name)
-        return acted
-
-    def cluster_now(self) -> dict[str, Any]:
-        """What the lab says of the cluster."""
-        truth: dict[str, Any] = self.lab.state()["cluster"]
-        return truth
-
-    def journal(self) -> list[dict[str, Any]]:
-        """What the stand-ins have changed."""
-        return [json.loads(line) for line in (self.lab.state_dir / "journal.jsonl").read_text().splitlines()]
 
 
 class Trial(Operated):

@@ -11,13 +11,10 @@ import yaml
 from include.lab.client import LabClient
 from include.lab.topology import make_inventory
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
-from include.runbook.cluster import Host, load_cluster
+from include.runbook.cluster import load_cluster
 from include.runbook.errors import CommandFailed, PreconditionFailed
-from include.runbook.perform import perform
-from include.runbook.plan import hosts_of
-from include.runbook.shell import Output
-from include.runbook.step import Run, kind
 from tests.loopback import free_network
+from tests.standins.operated import Operated
 
 REINSTALLED = (
     "take_lock",
@@ -44,28 +41,13 @@ STORAGE_FILES = (
 )
 
 
-class Controller:
+class Controller(Operated):
     """B of a lab, which the product's steps are carried out on one after the other."""
 
     def __init__(self, lab: LabClient) -> None:
-        self.lab = lab
         cluster = load_cluster(lab.inventory)
-        self.said: list[str] = []
-        self.job = Run(cluster, cluster.target_release, (), owner="rollback_controller/1", dag="rollback_controller")
+        super().__init__(lab, cluster, "rollback_controller")
         self.tree = lab.state_dir / "hosts" / cluster.controllers.b.name
-
-    def run(self, host: Host, script: str, timeout: float) -> Output:
-        done = self.lab.run(host.name, script)
-        return Output(done.returncode, done.stdout, done.stderr)
-
-    def do(self, *names: str) -> list[str]:
-        """Carry the steps out; return the names of those that did something."""
-        acted = []
-        for name in names:
-            for host in hosts_of(kind(name), self.job):
-                if perform(kind(name).make(self.job, host), self, self.job, self.said.append).acted:
-                    acted.append(name)
-        return acted
 
     def cinder_conf(self) -> set[str]:
         """The lines of cinder.conf that are set, whatever their order."""
@@ -98,7 +80,7 @@ def test_a_reinstalled_controller_has_the_storage_that_it_had(b: Controller) -> 
     with pytest.raises(PreconditionFailed, match=r"back end KS3200_FCSAN-1 .* is missing") as stopped:
         b.do(*RESTORED)
     note = stopped.value.advice.split("remove ")[1].split(",")[0]
-    assert b.lab.run(b.job.cluster.controllers.b.name, f"rm {note}").returncode == 0
+    assert b.lab.run(b.plan.cluster.controllers.b.name, f"rm {note}").returncode == 0
 
     assert b.do(*RESTORED) == ["restore_cinder_backends", "carry_over_storage_settings"]
     assert b.cinder_conf() == conf
