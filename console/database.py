@@ -29,6 +29,8 @@ def start_database(data: Path) -> tuple[str, ProcessRecord]:
     """
     try:
         server = get_server(data, cleanup_mode=None)
+        # A server that this process has started before is handed out again, even if it has ended since.
+        server.ensure_postgres_running()
     except Exception as error:
         raise StackError(f"The embedded PostgreSQL did not start: {error}. Its log: {data / 'log'}") from error
     if DATABASE not in server.psql("select datname from pg_database;").split():
