@@ -5,6 +5,7 @@ PACE ?=
 export PYTHON
 
 PY := .venv/bin/python
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
@@ -56,13 +57,13 @@ test: tools ## check the code and run every test
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(SIDE_BY_SIDE)
 
-test-nightly: tools ## run the scenarios that are left out of `make test` for want of time: about fifteen minutes
+test-nightly: tools ## run the scenarios that are left out of `make test` for want of time: about an hour and a half
 	@$(PY) -m pytest -m nightly tests/lab
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
-	@$(PY) -m pytest -m cluster tests/cluster
+	@$(PY) -m pytest $(SIDE_BY_SIDE) -m cluster tests/cluster
 
 runtime:
 	@console/bootstrap.sh requirements.txt

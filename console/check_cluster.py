@@ -17,8 +17,8 @@ from console.errors import ConsoleError, StackError
 from console.scenarios import DAGS, clusters_beside, requested
 from console.stack import DEFAULT_STATE, Stack
 from include.runbook.errors import RunbookError
-from include.runbook.preconditions import preconditions
-from include.runbook.reach import Credentials, sweep
+from include.runbook.preconditions import look
+from include.runbook.reach import Credentials
 
 
 def check_cluster(scenario: str, name: str, state: Path) -> bool:
@@ -30,16 +30,20 @@ def check_cluster(scenario: str, name: str, state: Path) -> bool:
         os.environ.update(Stack(state).environment())
     # Airflow takes over this process's logging: only what needs attention is to stand beside the verdicts
     os.environ["AIRFLOW__LOGGING__LOGGING_LEVEL"] = "WARNING"
-    goals = preconditions(run)
     try:
-        answers = asyncio.run(sweep(run.cluster, [read for goal in goals for read in goal.reads], airflow_credentials))
+        found = asyncio.run(look(run, airflow_credentials))
     except RunbookError as error:
         raise ConsoleError(str(error)) from error
-    verdicts = [(goal, answers.judge(goal)) for goal in goals]
-    for goal, verdict in verdicts:
-        print(f"  {'ok  ' if verdict.met else 'FAIL'}  {goal.sentence}: {verdict.found}")
-    wanting = sum(not verdict.met for _, verdict in verdicts)
-    print(f"{wanting} of {len(goals)} preconditions do not hold" if wanting else f"scenario {scenario} could begin now")
+    for finding in found.all:
+        print(f"  {finding}")
+    if found.excused:
+        print(f"{len(found.excused)} of these do not hold, of computes that the run may lose (failure_budget)")
+    wanting = len(found.wanting)
+    print(
+        f"{wanting} of {len(found.all)} preconditions do not hold"
+        if wanting
+        else f"scenario {scenario} could begin now"
+    )
     return not wanting
 
 

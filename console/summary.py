@@ -68,7 +68,7 @@ def shortcomings(before: Survey, after: Survey, cluster: Cluster, expected: Expe
     """Each thing that keeps the cluster from being proven right, as a sentence; empty when it is proven."""
     a = cluster.controllers.a.name
     allowed = set(before.constraints) if expected.ban_may_stay else set()
-    found = list(after.problems)
+    found = [*after.unread.values(), *after.problems]
     found += [
         f"{host} is on {after.releases.get(host) or 'no release'}, not on {expected.release}"
         for host in expected.hosts

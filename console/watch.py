@@ -14,6 +14,7 @@ from console.airflow_api import Airflow, Run
 from console.progress import COLOURS, Line, Shape, View, lines, news, one_line, running_table
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Cluster
+from include.runbook.request import divided
 from include.runbook.step import KINDS
 
 POLL = 1.0
@@ -30,8 +31,8 @@ def shape_of(airflow: Airflow, dag_id: str, cluster: Cluster) -> Shape:
     expected = {task.task_id: times[task.task_id] for task in tasks if task.task_id in times}
     if all(task.task_id != BATCHES_TASK for task in tasks):
         return Shape(tasks, expected)
-    batches = -(-len(cluster.computes) // cluster.batch_size)
-    return Shape(tasks, expected, BATCHES_TASK, (shape_of(airflow, BATCH_DAG, cluster),) * batches)
+    rounds = len(divided(cluster, cluster.computes))
+    return Shape(tasks, expected, BATCHES_TASK, (shape_of(airflow, BATCH_DAG, cluster),) * rounds)
 
 
 def follow(airflow: Airflow, run: Run, shape: Shape, console: Console) -> View:

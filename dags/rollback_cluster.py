@@ -10,6 +10,10 @@ is verified by a switchover there and back and by a VM.
 **Where it may be stopped.** Before *A2*: B goes on serving. Between batches, and anywhere before *A5.8 Clear the ban*: A
 serves on the old release, and the ban keeps B from taking over. The ban is kept on failure; do not clear it by hand.
 
+**When computes fail.** The first batch is the canary, of which none may fail. Then up to the inventory's `failure_budget` of all
+computes, unreachable ones among them, the run goes on without them, and the last task names those that are not back. Beyond it
+no further batch begins, and B is not touched.
+
 **How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*); a failed
 batch resumes where it stopped. What is already true is skipped. The cluster stays locked by this run until it has succeeded.
 Maintenance in which the cluster was found is left where Pacemaker has to act, and put back at the end; of a failed run, *S6*
@@ -17,8 +21,8 @@ says what was found.
 """
 
 from airflow.sdk import chain
-from tecs.decisions import compute_batches
-from tecs.scenario import decide, in_batches, scenario, step
+from tecs.decisions import batches_back, compute_batches
+from tecs.scenario import count, decide, in_batches, scenario, step
 from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
 
 with scenario("rollback_cluster", __doc__) as dag:
@@ -30,19 +34,19 @@ with scenario("rollback_cluster", __doc__) as dag:
     banned = step("ban_float_ip_on_b")
     chain(begun, step("clear_ban_on_a"), step("leave_maintenance_to_switch"), step("move_float_ip_to_a"), banned)
 
-    # A3: meanwhile the installer on the Daisy host, then on every node side by side.
+    # A3: meanwhile the installer on the Daisy host, then on B; each batch brings it to its computes.
     staged = stage_installer(begun)
 
-    # A4: the computes, batch by batch, each a run of rollback_compute.
+    # A4: the computes, batch by batch, each a run of rollback_compute; B waits until enough of them are back.
     batches = decide("A4", "Divide the computes into batches", compute_batches)
-    computes = in_batches(batches.output)
+    computes, back = in_batches(batches.output), count("A4", "Name the computes that are back", batches_back)
     chain(begun, [batches, step("note_placement")], computes)
-    chain([banned, staged], computes)
+    chain([banned, staged], computes, back)
 
     # A5, A6: B is reinstalled and comes back; the cluster is verified.
-    verified = roll_back_b(begun, after=[computes], installer_free=computes)
+    verified = roll_back_b(begun, after=[back], installer_free=back)
 
     # Every compute is on the old release now: VMs may go home, if that is asked for.
     returned = step("return_vms")
     chain(verified, returned)
-    end_run(returned)
+    end_run(returned, back.output)

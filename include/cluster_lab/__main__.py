@@ -1,4 +1,4 @@
-"""The cluster lab's command line: `python -m include.cluster_lab up | start | down | state | ssh | begin | fault`."""
+"""The cluster lab's command line: `python -m include.cluster_lab prepare | up | start | down | state | ssh | begin | fault`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import os
 import sys
 from pathlib import Path
 
+from include.cluster_lab.base_tree import base_tree
 from include.cluster_lab.client import ClusterLabClient
+from include.cluster_lab.cloud_layer import layers
 from include.cluster_lab.director import direct, remove_lab
 from include.cluster_lab.lab import Options
 from include.cluster_lab.pacemaker import TRANSPORTS
@@ -24,6 +26,11 @@ def main(argv: list[str] | None = None) -> int:
     except LabError as error:
         print(f"cluster lab: {error}", file=sys.stderr)
         return 1
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    layers(base_tree(print), print)
+    return 0
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -92,6 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         "fault": (_fault, "inject a fault"),
         "ssh": (_ssh, "log in to a host, or run a command there"),
     }
+    prepare = commands.add_parser("prepare", help="make what every site is made from, and keep it on this machine")
+    prepare.set_defaults(do=_prepare)
     made = {}
     for name, (do, text) in texts.items():
         made[name] = commands.add_parser(name, help=text)

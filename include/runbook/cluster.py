@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from croniter import croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from include.runbook import nova_settings
@@ -284,6 +293,14 @@ def _carried(built_in: nova_settings.Table) -> Callable[[nova_settings.Table], n
     return completed
 
 
+def _budget(value: object) -> int | str:
+    number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if number or (isinstance(value, str) and re.fullmatch("[0-9]{1,2}%", value)):
+        return value  # type: ignore[return-value]  # one of the two, as was just seen
+    told = f"{_shown(value)} is not valid; expected a number of computes, or a share below 100%, such as 5%"
+    raise PydanticCustomError("unexpected", "{problem}", {"problem": told})
+
+
 class CarryOver(_Inventory):
     """What becomes of nova.conf's settings in a reinstallation (A4.7), by a compute's network mode.
 
@@ -328,6 +345,8 @@ class Cluster(_Inventory):
     validation: Validation = Validation()
     verification_vm: VerificationVm = VerificationVm()
     batch_size: Annotated[int, Field(strict=True, ge=1)] = 1
+    canary: Annotated[int, Field(strict=True, ge=0)] = 1
+    failure_budget: Annotated[int | str, BeforeValidator(_budget)] = 0
     drain: Drain = Drain()
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
@@ -395,6 +414,12 @@ class Cluster(_Inventory):
     def virtual_ips_known_hosts_names(self) -> tuple[str, ...]:
         """The virtual IPs as they stand in known_hosts; the host key behind them changes at a switchover."""
         return tuple(_known_hosts_name(address, self.ssh.port) for address in self.virtual_ips)
+
+    def failures_allowed(self, computes: int) -> int:
+        """Return how many of so many computes may fail before a run that rolls them back stops."""
+        if isinstance(self.failure_budget, int):
+            return self.failure_budget
+        return computes * int(self.failure_budget.removesuffix("%")) // 100
 
     def seconds(self, measured: float) -> float:
         """Return how many seconds the runbook's measured seconds take at this cluster's pace."""

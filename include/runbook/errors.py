@@ -41,6 +41,18 @@ class RequestRefused(RunbookError):
     """What was asked for cannot be done as asked. Nothing has been touched."""
 
 
+class TooManyFailures(RunbookError):
+    """More computes have failed than the inventory's failure_budget allows; no other compute is touched."""
+
+    def __init__(self, failed: int, allowed: int, tally: str) -> None:
+        advice = (
+            "mend what is named and trigger the scenario again, or clear the failed tasks: only what is left is done"
+        )
+        sentence = f"{failed} computes have failed, {allowed} are allowed to (failure_budget); it stops here:\n{tally}"
+        super().__init__(_report(sentence, advice=advice))
+        self._rebuild_from(failed, allowed, tally)
+
+
 class HostUnreachable(RunbookError):
     """No SSH session to the host could be opened."""
 

@@ -9,7 +9,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder
 from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
-from include.runbook.step import Goal, Read, Run, Verdict
+from include.runbook.step import Goal, Read, Run, Verdict, any_of
 
 CRM_MON = """\
 x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 -r -f --as-xml) || { s=$?; printf '%s\\n' "$x" >&2; exit $s; }
@@ -92,6 +92,11 @@ def returned(run: Run, host: Host) -> Goal:
 
     reads = (release_probe(cluster, host), Read(cluster.daisy, under_way))
     return Goal(f"{host.name} is back on release {run.target}", reads, judge)
+
+
+def taken_down(run: Run, host: Host) -> Goal:
+    """The bad release is off the host: it has none, or the target release, however far that installation came (A4.5)."""
+    return any_of(not_installed(run.cluster, host), has_release(run.cluster, host, run.target))
 
 
 # ---- the HA pair ---------------------------------------------------------------------------------------------------

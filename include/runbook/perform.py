@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from include.runbook import job
-from include.runbook.cluster import Host
+from include.runbook.cluster import Compute, Host
 from include.runbook.errors import (
     CommandFailed,
     ConnectionLost,
     GoalNotReached,
+    HostKeyMismatch,
+    HostKeyMissing,
+    HostUnreachable,
     JobLost,
     LimitExceeded,
     PasswordPrompt,
     PreconditionFailed,
+    RunbookError,
 )
-from include.runbook.goals import returned
+from include.runbook.goals import returned, taken_down
 from include.runbook.remote_python import abridged
 from include.runbook.shell import Output, last_lines
-from include.runbook.step import Goal, Read, Run, Step, Verdict
+from include.runbook.step import Goal, Of, Read, Run, Step, Verdict
 
 AT_ONCE = 16
 """Hosts that one goal is read from side by side."""
@@ -52,27 +56,72 @@ def judge(goal: Goal, hosts: Hosts) -> Verdict:
 
 def judge_each(goals: Sequence[Goal], hosts: Hosts) -> list[Verdict]:
     """Judge several goals from one reading of every host that they are about."""
+    verdicts = []
+    for verdict in judge_reached(goals, hosts):
+        if isinstance(verdict, RunbookError):
+            raise verdict
+        verdicts.append(verdict)
+    return verdicts
+
+
+def judge_reached(goals: Sequence[Goal], hosts: Hosts) -> list[Verdict | RunbookError]:
+    """Judge several goals; in the place of a verdict stands why one of the goal's hosts could not be read."""
     by_host: dict[Host, list[Read]] = {}
     for read in dict.fromkeys(read for goal in goals for read in goal.reads):
         by_host.setdefault(read.host, []).append(read)
     with ThreadPoolExecutor(max_workers=min(len(by_host) or 1, AT_ONCE)) as pool:
-        answers = pool.map(lambda reads: [_answer(read, hosts) for read in reads], by_host.values())
-        outputs = {read: output for each in answers for read, output in each}
-    return [goal.judge([outputs[read] for read in goal.reads]) for goal in goals]
+        answers = list(pool.map(lambda reads: _answers(reads, hosts), by_host.values()))
+    outputs = {read: output for answer in answers for read, output in answer.items()}
+
+    def judged(goal: Goal) -> Verdict | RunbookError:
+        given = [outputs[read] for read in goal.reads]
+        error = next((output for output in given if isinstance(output, RunbookError)), None)
+        return error or goal.judge([output for output in given if isinstance(output, Output)])
+
+    return [judged(goal) for goal in goals]
 
 
-def _answer(read: Read, hosts: Hosts) -> tuple[Read, Output]:
+def _answers(reads: Sequence[Read], hosts: Hosts) -> Mapping[Read, Output | RunbookError]:
+    """Return what a host answers; where one read gets no answer the host is not asked again, and no read has one."""
+    try:
+        return {read: _answer(read, hosts) for read in reads}
+    except (HostUnreachable, HostKeyMissing, HostKeyMismatch, ConnectionLost) as error:
+        return dict.fromkeys(reads, error)
+
+
+def _answer(read: Read, hosts: Hosts) -> Output:
     output = hosts.run(read.host, read.command, READ_LIMIT)
     if output.status is None:
         raise ConnectionLost("reading", read.host.name, in_short(read.command), "no exit status came back")
-    return read, output
+    return output
 
 
-def still_pending(run: Run, hosts: Hosts) -> Run:
-    """Return the run with those of its computes only that are not back yet; unchanged where all are back."""
-    verdicts = judge_each([returned(run, compute) for compute in run.computes], hosts)
-    pending = tuple(compute for compute, verdict in zip(run.computes, verdicts, strict=True) if not verdict.met)
-    return replace(run, computes=pending or run.computes)
+def narrowed(run: Run, of: Of, hosts: Hosts, say: Say) -> Run:
+    """Return the run with those of its computes only that a step is made for; where there are none, with those that are
+    back, for which nothing is left to do.
+
+    A compute that cannot be read is left out and named, unless there is no other: who counts the failures counts it.
+    """
+    if of is Of.ALL:
+        return run
+    goals = [goal for compute in run.computes for goal in (returned(run, compute), taken_down(run, compute))]
+    verdicts = judge_reached(goals, hosts)
+    chosen: dict[Of, list[Compute]] = {kind: [] for kind in Of}
+    for compute, back, down in zip(run.computes, verdicts[::2], verdicts[1::2], strict=True):
+        error = next((verdict for verdict in (back, down) if isinstance(verdict, RunbookError)), None)
+        if error is not None:
+            if len(run.computes) == 1:
+                raise error
+            say(f"WARNING: {compute.name} is left out: {error}")
+            continue
+        chosen[Of.BACK if _met(back) else Of.PENDING].append(compute)
+        if _met(down) and not _met(back):
+            chosen[Of.TAKEN_DOWN].append(compute)
+    return replace(run, computes=tuple(chosen[of] or chosen[Of.BACK]) or run.computes)
+
+
+def _met(verdict: Verdict | RunbookError) -> bool:
+    return isinstance(verdict, Verdict) and verdict.met
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def hosts_of(kind: Kind, run: Run) -> tuple[Host, ...]:
         Over.A: (cluster.controllers.a,),
         Over.B: (cluster.controllers.b,),
         Over.COMPUTES: run.computes,
-        Over.NODES: nodes_rolled_back(run),
+        Over.NODES: run.computes if run.dag == "rollback_compute" else (cluster.controllers.b,),
     }[kind.over]
 
 

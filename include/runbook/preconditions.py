@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from include.runbook import facts
 from include.runbook.both_views import one_view
@@ -20,7 +21,7 @@ from include.runbook.goals import (
     release_probe,
     troubles,
 )
-from include.runbook.plan import nodes_rolled_back
+from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.replication import a_has_everything
 from include.runbook.room import rooms_to_drain
 from include.runbook.shell import Output, quote
@@ -28,11 +29,65 @@ from include.runbook.step import Goal, Read, Run, Verdict
 from include.runbook.steps.databases import schemas_safe
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One precondition as it was found."""
+
+    met: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.met else 'FAIL'}  {self.text}"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Every precondition as it was found. `excused`: what fails for no more computes than the run may lose."""
+
+    all: tuple[Finding, ...]
+    wanting: tuple[Finding, ...]
+    excused: tuple[Finding, ...]
+
+
+async def look(run: Run, credentials_of: CredentialsOf) -> Findings:
+    """Read every host and judge every precondition of the run's scenario. Nothing is changed."""
+    goals = (*preconditions(run), *(goal for goals in of_each_compute(run).values() for goal in goals))
+    answers = await sweep(run.cluster, [read for goal in goals for read in goal.reads], credentials_of)
+    return findings(run, answers.judge)
+
+
+def findings(run: Run, judge: Callable[[Goal], Verdict]) -> Findings:
+    """Judge every precondition. Computes that fail by themselves are excused as long as the run may lose so many."""
+
+    def found(goal: Goal) -> Finding:
+        verdict = judge(goal)
+        return Finding(verdict.met, f"{goal.sentence}: {verdict.found}")
+
+    of_whole = [found(goal) for goal in preconditions(run)]
+    of_each = [[found(goal) for goal in goals] for goals in of_each_compute(run).values()]
+    failed = tuple(finding for each in of_each for finding in each if not finding.met)
+    too_many = sum(not all(finding.met for finding in each) for each in of_each) > run.failures_allowed
+    return Findings(
+        (*of_whole, *(finding for each in of_each for finding in each)),
+        (*(finding for finding in of_whole if not finding.met), *(failed if too_many else ())),
+        () if too_many else failed,
+    )
+
+
+def of_each_compute(run: Run) -> dict[str, tuple[Goal, ...]]:
+    """Return what must hold of each compute by itself; some may fail (failure_budget)."""
+    computes = () if run.dag == "rollback_controller" else run.computes
+    return {compute.name: (reachable(compute), known_release(run.cluster, compute)) for compute in computes}
+
+
 def preconditions(run: Run) -> tuple[Goal, ...]:
-    """Return what must hold before the run's scenario changes anything."""
+    """Return what must hold before the run's scenario changes anything, besides what is about a compute by itself."""
     cluster = run.cluster
-    goals = [reachable(host) for host in _concerned(run)]
-    goals += [known_release(cluster, host) for host in cluster.nodes if host in _concerned(run)]
+    controllers = (
+        (cluster.controllers.a,) if run.dag == "rollback_compute" else (cluster.controllers.a, cluster.controllers.b)
+    )
+    goals = [reachable(host) for host in (cluster.daisy, *controllers)]
+    goals += [known_release(cluster, host) for host in controllers]
     goals += [installer_whole(run), daisys_data_present(cluster)]
     a = cluster.controllers.a
     goals += [has_release(cluster, a, run.target), a_can_be_active(run), no_foreign_constraint(cluster)]
@@ -42,11 +97,6 @@ def preconditions(run: Run) -> tuple[Goal, ...]:
     if run.dag != "rollback_controller":
         goals += rooms_to_drain(run)
     return tuple(goals)
-
-
-def _concerned(run: Run) -> tuple[Host, ...]:
-    cluster = run.cluster
-    return (cluster.daisy, cluster.controllers.a, *nodes_rolled_back(run))
 
 
 def reachable(host: Host) -> Goal:

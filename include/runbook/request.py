@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from include.runbook.cluster import Cluster, Compute
@@ -48,6 +48,7 @@ def read_request(
     )
     if problems:
         raise RequestRefused(_told(problems))
+    parent = conf.get("parent") or {}
     return Run(
         cluster,
         str(target),
@@ -59,14 +60,30 @@ def read_request(
         dag=dag,
         take_over=take_over,
         accept_newer_schema=accept_newer_schema,
-        batch=bool(conf.get("parent")),
+        batch=bool(parent),
+        failures_allowed=parent.get("failures_allowed", 0) if parent else cluster.failures_allowed(len(computes)),
     )
 
 
 def batches(run: Run) -> tuple[tuple[Compute, ...], ...]:
-    """Return the computes in the batches in which one run of the installer serves them, in the inventory's order."""
-    size = run.cluster.batch_size
-    return tuple(run.computes[i : i + size] for i in range(0, len(run.computes), size))
+    """Return the run's computes in the batches in which one run of the installer serves them."""
+    return divided(run.cluster, run.computes)
+
+
+def divided(cluster: Cluster, computes: Sequence[Compute]) -> tuple[tuple[Compute, ...], ...]:
+    """Return computes of the cluster in batches, in the inventory's order.
+
+    Where they do not all go together, the first batch is the canary: so few are lost if the old release does not do.
+    """
+    size, computes = cluster.batch_size, tuple(computes)
+    canary = computes[: cluster.canary] if has_canary(cluster, computes) else ()
+    rest = computes[len(canary) :]
+    return (*((canary,) if canary else ()), *(rest[i : i + size] for i in range(0, len(rest), size)))
+
+
+def has_canary(cluster: Cluster, computes: Sequence[Compute]) -> bool:
+    """Tell whether the first batch is a canary: a small one, of which none may fail."""
+    return 0 < cluster.canary <= cluster.batch_size < len(computes)
 
 
 def _flag(conf: Mapping[str, Any], name: str, problems: list[str]) -> bool:

@@ -36,7 +36,8 @@ class Run:
 
     `vm_policy` is one answer for every compute, or answers by the computes' names; who is not named is asked about.
 
-    `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of.
+    `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of. So many of its
+    computes may fail before the run stops: `failures_allowed`.
     """
 
     cluster: Cluster
@@ -50,6 +51,7 @@ class Run:
     take_over: bool = False
     accept_newer_schema: bool = False
     batch: bool = False
+    failures_allowed: int = 0
 
     @property
     def staged_bin(self) -> str:
@@ -132,7 +134,7 @@ class Over(StrEnum):
     A = "controller A"
     B = "controller B"
     COMPUTES = "each compute"
-    NODES = "each node that is rolled back"
+    NODES = "each node that is uninstalled in this run itself"
 
     @property
     def many(self) -> bool:
@@ -170,6 +172,15 @@ class Step:
         return self.proof or self.goal
 
 
+class Of(StrEnum):
+    """Which of a run's computes a step is made for, where it is made once for several: by what is read when it begins."""
+
+    ALL = "all computes of the run"
+    PENDING = "the computes that are not back yet"
+    TAKEN_DOWN = "the computes that are taken down and not back yet"
+    BACK = "the computes that are back"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A step before it is made for a run: what the plan, the DAGs and the docs need to know of it."""
@@ -180,7 +191,7 @@ class Kind:
     over: Over
     changes: bool
     detached: bool
-    pending_only: bool
+    of: Of
     reinstalls: bool
     timing: Timing
     make: Callable[[Run, Host], Step] = field(repr=False, compare=False)
@@ -206,19 +217,19 @@ def step(
     over: Over,
     changes: bool = True,
     detached: bool = False,
-    pending_only: bool = False,
+    of: Of = Of.ALL,
     reinstalls: bool = False,
 ) -> Callable[[Callable[[Run, Host], Step]], Callable[[Run, Host], Step]]:
     """Register the decorated function as the maker of the runbook step `id`; its name is the step's name.
 
     `over` says for which hosts it is made; where its action runs is the step's own matter (often the Daisy host).
-    `pending_only`: of the run's computes, it is made for those alone that are not back yet. The installer serves a whole
-    batch, and must not touch a compute of it that is in service again. `reinstalls`: its hosts come back with new keys.
+    `of`: the installer serves a whole batch, and must touch neither a compute of it that is in service again nor one that
+    has not been taken down. `reinstalls`: its hosts come back with new keys.
     """
 
     def register(make: Callable[[Run, Host], Step]) -> Callable[[Run, Host], Step]:
         name = make.__name__
-        KINDS[name] = Kind(id, name, sentence, over, changes, detached, pending_only, reinstalls, TIMINGS[name], make)
+        KINDS[name] = Kind(id, name, sentence, over, changes, detached, of, reinstalls, TIMINGS[name], make)
         return make
 
     return register

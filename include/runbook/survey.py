@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from include.runbook import facts
 from include.runbook.both_views import one_view
@@ -26,12 +27,13 @@ from include.runbook.goals import (
 from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.step import Read
 
-ALL_SERVERS = "openstack server list --all-projects --long -f json"
+ALL_SERVERS = "openstack server list --all-projects --long --limit -1 -f json"
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One reading of the whole cluster. What could not be read is named in `problems`, never guessed.
+    """One reading of the whole cluster. What could not be read is named, never guessed: of a host in `unread`, of the
+    cluster in `problems`.
 
     `not_started`: what Pacemaker does not run as it should, in words; empty where every resource is started.
     """
@@ -45,13 +47,14 @@ class Survey:
     services: dict[str, bool]
     not_started: str = ""
     problems: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ...]) -> tuple[str, ...]:
     """Return what keeps the cluster from being proven back: empty when `hosts` are on the release and all is well."""
     found = list(survey.problems)
     found += [
-        f"{name} has {survey.releases.get(name) or 'no release'}, expected {release}"
+        survey.unread.get(name) or f"{name} has {survey.releases.get(name) or 'no release'}, expected {release}"
         for name in hosts
         if survey.releases.get(name) != release
     ]
@@ -73,12 +76,13 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     reads = [status, name, *agreed.reads, *whole.reads, constraints, properties, servers, services, *probes.values()]
     answers = await sweep(cluster, reads, credentials_of)
     problems: list[str] = []
+    unread: dict[str, str] = {}
     releases: dict[str, str | None] = {}
     for host, probe in probes.items():
         try:
             releases[host.name] = release_of(cluster, host, answers.output(probe))
         except RunbookError as error:
-            problems.append(str(error))
+            unread[host.name] = str(error)
     active: str | None = None
     online: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
@@ -103,6 +107,5 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     started, views = answers.judge(whole), answers.judge(agreed)
     if not views.met:
         problems.append(views.found)
-    return Survey(
-        releases, active, online, ids, maintenance, vms, up, "" if started.met else started.found, tuple(problems)
-    )
+    trouble = "" if started.met else started.found
+    return Survey(releases, active, online, ids, maintenance, vms, up, trouble, tuple(problems), unread)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import Context
+from airflow.sdk import Context, XComArg
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from include.runbook import custody
@@ -166,20 +166,25 @@ class GoOnOrGiveBack(RunbookStep):
     """Lets the run go on when everything before it has succeeded. Otherwise it gives the computes back, and fails.
 
     It fails so that it is cleared together with the task that did: then the computes are drained again, and this task is
-    there again if that fails again.
+    there again if that fails again. Where some computes are not `ready`, but no more than may fail, only they are given back.
     """
+
+    template_fields: Sequence[str] = (*RunbookStep.template_fields, "ready")
+
+    def __init__(self, *, ready: XComArg | list[str] | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ready = ready
 
     def execute(self, context: Context) -> None:
         """Look at how the tasks before have ended; raises AirflowSkipException where all is well."""
         failed = self._failed(context)
         if not failed:
-            raise AirflowSkipException(
-                "already true: nothing before has failed, and the computes are free to be taken down"
-            )
+            self._give_back_the_others(context)
+            return
         given_back = "no compute has been touched"
         if "A4_computes" not in failed:  # without which the task before it has named no compute
             with reported(self.log):
-                given_back = self._give_back(context)
+                given_back = f"{self._give_back(context, run_of(context))}; {STOPPED}"
         raise AirflowFailException(f"this batch does not go on, since {', '.join(failed)} failed: {given_back}")
 
     def _failed(self, context: Context) -> list[str]:
@@ -190,8 +195,15 @@ class GoOnOrGiveBack(RunbookStep):
         failed = sorted(name for name, state in ended.items() if state == "failed")
         return failed or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
 
-    def _give_back(self, context: Context) -> str:
-        run = run_of(context)
+    def _give_back_the_others(self, context: Context) -> None:
+        with reported(self.log):
+            run = run_of(context)
+            others = tuple(compute for compute in run.computes if compute.name not in (self.ready or ()))
+            if not others:
+                raise AirflowSkipException("already true: the computes are free to be taken down")
+            self.log.warning(self._give_back(context, replace(run, computes=others)))
+
+    def _give_back(self, context: Context, run: Run) -> str:
         with SshHosts(run.cluster, self.log) as hosts:
             kept, unknown = _not_taken_down(run, hosts)
             for name, error in unknown.items():
@@ -203,7 +215,7 @@ class GoOnOrGiveBack(RunbookStep):
                 with self._recorded(context, step, kept, hosts) as recorded:
                     recorded.outcome = perform(step, hosts, kept, self.log.info)
                 told.append(f"the scheduler may use {', '.join(c.name for c in kept.computes)} as before")
-        return f"{'; '.join(told) or 'every compute has been taken down already'}; {STOPPED}"
+        return "; ".join(told) or "every compute has been taken down already"
 
 
 def _not_taken_down(run: Run, hosts: SshHosts) -> tuple[Run, dict[str, RunbookError]]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.errors import PreconditionFailed
-from include.runbook.plan import nodes_rolled_back, plan_text
-from include.runbook.preconditions import preconditions
+from include.runbook.goals import taken_down
+from include.runbook.plan import plan_text
+from include.runbook.preconditions import look
 from include.runbook.reach import sweep
 from include.runbook.request import batches
+from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.step import Run
 from include.runbook.steps.cluster_mode import as_found
 from include.runbook.survey import Survey, survey, wanting
+from tecs.batches import batch_run_id, batch_state
 from tecs.failures import reported
 from tecs.plans import plan_of
 from tecs.requests import require_living_parent, run_of
@@ -45,27 +49,17 @@ def check() -> None:
 
 def require_preconditions(run: Run, context: Context) -> None:
     """Raise PreconditionFailed with everything that does not hold."""
-    goals = preconditions(run)
-    reads = [read for goal in goals for read in goal.reads]
-    answers = asyncio.run(sweep(run.cluster, reads, cached_credentials()))
-    wanting_ = []
-    for goal in goals:
-        verdict = answers.judge(goal)
-        log.info("%s %s: %s", "ok  " if verdict.met else "FAIL", goal.sentence, verdict.found)
-        if not verdict.met:
-            wanting_.append(f"{goal.sentence}: {verdict.found}")
-    if wanting_:
-        found = "\n".join(f"  - {line}" for line in wanting_)
+    found_ = asyncio.run(look(run, cached_credentials()))
+    for finding in found_.all:
+        log.info(finding)
+    for finding in found_.excused:
+        log.warning("%s; the run goes on without this compute, which counts as failed", finding)
+    if found_.wanting:
+        found = "\n".join(f"  - {finding.text}" for finding in found_.wanting)
         advice = "nothing has been changed; mend what is named and trigger the scenario again"
         raise PreconditionFailed(
             context["ti"].task_id, run.cluster.name, "every precondition to hold", f"\n{found}", advice
         )
-
-
-def nodes() -> list[str]:
-    """Name the nodes from which the bad release is taken off: never an empty list, which would do nothing and succeed."""
-    with reported(log):
-        return _named([node.name for node in nodes_rolled_back(run_of(get_current_context()))])
 
 
 def computes() -> list[str]:
@@ -74,18 +68,86 @@ def computes() -> list[str]:
         return _named([compute.name for compute in run_of(get_current_context()).computes])
 
 
+def computes_ready() -> list[str]:
+    """Name the computes that may be taken down, as read from them now. Fails if too many may not (failure_budget)."""
+    return _through(ready)
+
+
+def computes_taken_down() -> list[str]:
+    """Name the computes that are taken down, as read from them now. Fails if too many are not (failure_budget)."""
+    _require_begun(get_current_context())
+    return _through(taken_down)
+
+
+def computes_back() -> list[str]:
+    """Name the computes that are back and in service, as read from them now. Fails if too many are not (failure_budget)."""
+    _require_begun(get_current_context())
+    return _through(back)
+
+
+def _through(stage: Stage) -> list[str]:
+    with reported(log):
+        run = run_of(get_current_context())
+        tally = asyncio.run(count(run, stage, cached_credentials()))
+        _tell(tally)
+        tally.failures_left(run.failures_allowed)
+        return _named(list(tally.done))
+
+
+def batches_back() -> list[str]:
+    """Name the computes of all batches that are back and in service. Fails if too many are not (failure_budget)."""
+    context = get_current_context()
+    _require_begun(context)
+    with reported(log):
+        run = run_of(context)
+        states = [batch_state(context, number) for number in range(len(batches(run)))]
+        tally = asyncio.run(count_batches(run, states, cached_credentials()))
+        _tell(tally)
+        tally.require_all_begun()
+        tally.failures_left(run.failures_allowed)
+        return _named(list(tally.done))
+
+
+def name_failures(done: list[str]) -> None:
+    """Fail if a compute of the run is not back, and name it: whoever reads "success" may rely on all of them."""
+    with reported(log):
+        run = run_of(get_current_context())
+        missing = [compute.name for compute in run.computes if compute.name not in done]
+    if missing:
+        raise AirflowFailException(
+            f"{len(missing)} of {len(run.computes)} computes are not back: {', '.join(missing)}. Everything else is, and the "
+            "cluster is free. Mend them, then trigger the scenario again: only what is left is done"
+        )
+
+
+def _tell(tally: Tally) -> None:
+    for line in str(tally).splitlines():
+        (log.warning if tally.failed else log.info)(line)
+
+
+def _require_begun(context: Context) -> None:
+    """Raise AirflowFailException where the tasks whose outcome is to be counted never began.
+
+    Airflow names the instances of a task only where it has any; so the task's own name stands for all of it.
+    """
+    task, run_id = context["task"], context["run_id"]
+    wanted = sorted(task.upstream_task_ids)
+    states = context["ti"].get_task_states(dag_id=task.dag_id, run_ids=[run_id], task_ids=wanted).get(run_id, {})
+    idle = [name for name in wanted if states.get(name) in ("failed", "upstream_failed")]
+    if idle:
+        raise AirflowFailException(f"{', '.join(idle)} did not begin: see the task that failed before")
+
+
 def compute_batches() -> list[dict[str, Any]]:
-    """Say which computes go together, and after which earlier batches."""
+    """Say which computes go together, the canary first."""
     context = get_current_context()
     dag_run = context["dag_run"]
     with reported(log):
         run = run_of(context)
-        parts = batches(run)
-        ids = [f"{dag_run.run_id}__batch-{number:03}" for number in range(1, len(parts) + 1)]
         return [
             {
-                "trigger_run_id": ids[index],
-                "after": ids[:index],
+                "trigger_run_id": batch_run_id(dag_run.run_id, number),
+                "number": number,
                 "conf": {
                     "cluster": run.cluster.name,
                     "target_release": run.target,
@@ -95,12 +157,15 @@ def compute_batches() -> list[dict[str, Any]]:
                     "parent": {"dag_id": dag_run.dag_id, "run_id": dag_run.run_id, "user": run.user},
                 },
             }
-            for index, part in enumerate(parts)
+            for number, part in enumerate(batches(run))
         ]
 
 
-def prove() -> None:
-    """Read the whole cluster again and fail unless it is back: releases, active controller, services, no bans, its mode."""
+def prove(computes_back: Sequence[str] = ()) -> None:
+    """Read the whole cluster again and fail unless it is back: releases, active controller, services, no bans, its mode.
+
+    Of the computes it proves those that are said to be back.
+    """
     context = get_current_context()
     with reported(log):
         run = run_of(context)
@@ -110,7 +175,8 @@ def prove() -> None:
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm, host in sorted(now.vms.items()):
             log.info("VM %s is on %s", vm, host)
-        targets = (*(node.name for node in nodes_rolled_back(run)), run.cluster.controllers.a.name)
+        b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
+        targets = (run.cluster.controllers.a.name, *b, *computes_back)
         found = wanting(now, run.cluster, run.target, targets)
         if run.dag != "rollback_compute":
             found += _left_behind(run, now)

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from include.runbook import host_keys, job
 from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
-from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, job_age, perform, still_pending
+from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, job_age, narrowed, perform
 from include.runbook.plan import hosts_of, step_text
 from include.runbook.shell import last_lines
 from include.runbook.step import Run, Step, kind
@@ -67,8 +67,8 @@ class RunbookStep(SSHOperator):
         """Return this task's step with the run it is made for: of its computes, those that the step is to touch."""
         if kind(self.step).reinstalls:
             self._accept_new_keys(run, hosts)
-        narrowed = still_pending(run, hosts) if kind(self.step).pending_only else run
-        return self.made(narrowed), narrowed
+        concerned = narrowed(run, kind(self.step).of, hosts, self._say)
+        return self.made(concerned), concerned
 
     def execute(self, context: Context) -> None:
         """Carry the step out; raises AirflowSkipException when its goal was true already."""

@@ -1,16 +1,27 @@
-"""The words in which a scenario's DAG file is written: `scenario`, `step`, `each`, `decide`, `in_batches`."""
+"""The words in which a scenario's DAG file is written: `scenario`, `step`, `each`, `decide`, `count`, `in_batches`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import pendulum
 from airflow.providers.standard.operators.python import PythonOperator
-from airflow.sdk import DAG, BaseOperator, DeadlineAlert, Param, SyncCallback, TriggerRule, XComArg
+from airflow.sdk import (
+    DAG,
+    BaseOperator,
+    DeadlineAlert,
+    Param,
+    SyncCallback,
+    TriggerRule,
+    XComArg,
+    chain,
+    task_group,
+)
+from airflow.sdk.definitions._internal.node import DAGNode
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
@@ -145,6 +156,22 @@ def each(name: str, hosts: XComArg) -> MappedOperator:
     return _operator(this).partial(step=name, map_index_template="{{ task.host }}", **_common(this)).expand(host=hosts)
 
 
+def each_in_turn(group_id: str, hosts: XComArg, *names: str) -> DAGNode:
+    """Return the group in which each of several hosts goes through these steps, none waiting for another host."""
+
+    @task_group(group_id=group_id, prefix_group_id=False)
+    def go(host: str) -> None:
+        kinds = [kind(name) for name in names]
+        chain(
+            *(
+                _operator(this)(step=this.name, host=host, map_index_template="{{ task.host }}", **_common(this))
+                for this in kinds
+            )
+        )
+
+    return go.expand(host=hosts)
+
+
 def ask_consent(hosts: XComArg) -> MappedOperator:
     """Return the task that asks a person about the VMs that stay on each compute."""
     return AskConsent.partial(
@@ -156,20 +183,33 @@ def ask_consent(hosts: XComArg) -> MappedOperator:
     ).expand(host=hosts)
 
 
-def go_on_or_give_back() -> GoOnOrGiveBack:
-    """Return the task that nothing passes unless all before it is well; otherwise it undoes what the drain has changed."""
+def go_on_or_give_back(ready: XComArg) -> GoOnOrGiveBack:
+    """Return the task that nothing passes unless all before it is well; it undoes what the drain has changed on computes
+    that are not among those that are `ready`."""
     this = kind("give_back_computes")
-    return GoOnOrGiveBack(step=this.name, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
+    return GoOnOrGiveBack(step=this.name, ready=ready, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
 
 
 def decide(id: str, sentence: str, function: Callable[..., Any], *arguments: XComArg) -> BaseOperator:
     """Return the task of a decision: it reads, judges and says, and changes nothing. `arguments` come from earlier tasks."""
+    return _decision(id, sentence, function, TriggerRule.NONE_FAILED, arguments)
+
+
+def count(id: str, sentence: str, function: Callable[..., list[str]]) -> BaseOperator:
+    """Return the task of a decision that is taken even where a task before it has failed: who goes on is read from hosts."""
+    return _decision(id, sentence, function, TriggerRule.ALL_DONE, ())
+
+
+def _decision(
+    id: str, sentence: str, function: Callable[..., Any], rule: TriggerRule, arguments: Sequence[XComArg]
+) -> BaseOperator:
     return PythonOperator(
         task_id=f"{id}_{function.__name__}",
         task_display_name=f"{id} {sentence}",
         python_callable=function,
         op_args=arguments,
         doc_md=function.__doc__,
+        trigger_rule=rule,
         show_return_value_in_logs=False,
     )
 
@@ -183,7 +223,7 @@ def in_batches(batches: XComArg) -> MappedOperator:
         map_index_template="{{ task.conf['computes'] | join(', ') }}",
         max_active_tis_per_dagrun=1,
         retry_policy=ONLY_LOST_WORKERS,
-        doc_md="Each batch is a run of **rollback_compute**; it starts only when every earlier batch has succeeded.",
+        doc_md=BatchRun.__doc__,
     ).expand_kwargs(batches)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from airflow.sdk import BaseOperator, chain
+from airflow.sdk import BaseOperator, XComArg, chain
 from airflow.sdk.definitions.mappedoperator import MappedOperator
 
-from tecs.decisions import check, nodes, plan, prove
-from tecs.scenario import decide, each, step
+from tecs.decisions import check, name_failures, plan, prove
+from tecs.scenario import decide, step
 
 Task: TypeAlias = BaseOperator | MappedOperator
 
@@ -27,10 +27,9 @@ def begin_run() -> Task:
 
 
 def stage_installer(begun: Task) -> Task:
-    """A3: the old release's installer on the Daisy host, then on every node that is rolled back, side by side."""
-    names = decide("A3", "Name the nodes that get the installer", nodes)
-    staged = each("stage_bin_on_node", names.output)
-    chain(begun, [step("stage_bin_on_daisy"), names], staged)
+    """A3: the old release's installer on the Daisy host, then on B, where it will uninstall the bad one."""
+    staged = step("stage_bin_on_node")
+    chain(begun, step("stage_bin_on_daisy"), staged)
     return staged
 
 
@@ -77,6 +76,12 @@ def roll_back_b(begun: Task, after: Sequence[Task], installer_free: Task) -> Tas
     return restored
 
 
-def end_run(verified: Task) -> None:
-    """The end state is proven from the hosts; only then is the cluster free for others."""
-    chain(verified, decide("E1", "Prove from live state that the cluster is back", prove), step("release_lock"))
+def end_run(verified: Task, *back: XComArg) -> None:
+    """The end state is proven from the hosts; only then is the cluster free for others.
+
+    Of the computes it is proven of those that are `back`. A run that has lost others does not end as a success.
+    """
+    released = step("release_lock")
+    chain(verified, decide("E1", "Prove from live state that the cluster is back", prove, *back), released)
+    if back:
+        chain(released, decide("E3", "Fail if a compute is not back, and name it", name_failures, *back))

@@ -36,6 +36,8 @@ LABS = {
     "homeward": ("C", ()),
     "divided": ("A", ()),
     "locked": ("C", ()),
+    "lossy": ("A", ()),
+    "beyond": ("A", ()),
     "newer-schema": ("B", ()),
     "validated": ("good", ()),
 }
@@ -47,8 +49,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "replicated-b": {"storage": "local", "replicated": {"db": "WebData", "mongodb": "mongodb"}},
     "unanswered": {"drain": {"answer_limit": 8}},
     "divided": {"drain": {"migrate_across_releases": False}},
+    "lossy": {"batch_size": 2, "failure_budget": "40%"},
+    "beyond": {"batch_size": 2, "failure_budget": 1},
 }
 """What the inventories of some labs say besides."""
+
+COMPUTES = {"lossy": 3, "beyond": 5}
+"""How many computes a lab has where these are not two."""
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +74,7 @@ def fleet(folder: Path) -> Iterator[dict[str, LabClient]]:
     connections: dict[str, Any] = {}
     try:
         for name, (scenario, options) in LABS.items():
-            inventory = make_inventory(name, network=free_network(), computes=2, dvs=1)
+            inventory = make_inventory(name, network=free_network(), computes=COMPUTES.get(name, 2), dvs=1)
             inventory["ssh"]["connection"] = f"tecs-{name}"
             inventory |= SETTINGS.get(name, {})
             file = folder / f"{name}.yaml"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -250,11 +250,11 @@ def test_an_answer_counts_only_for_the_run_that_holds_the_lock(site: Site) -> No
 # ---- the gate --------------------------------------------------------------------------------------------------------
 
 
-def gate(**states: str) -> None:
-    """Carry the gate out after tasks that ended so."""
+def gate(ready: Sequence[str] | None = None, **states: str) -> None:
+    """Carry the gate out after tasks that ended so, of which one has named the computes that are ready."""
     from tecs.consent import GoOnOrGiveBack
 
-    task = GoOnOrGiveBack(task_id="gate", step="give_back_computes", ssh_conn_id=None)
+    task = GoOnOrGiveBack(task_id="gate", step="give_back_computes", ready=ready, ssh_conn_id=None)
     made = context() | {
         "run_id": "run-1",
         "task": SimpleNamespace(upstream_task_ids=set(states), dag_id="rollback_compute"),
@@ -271,9 +271,14 @@ def scheduled(site: Site) -> tuple[str, str | None]:
 def test_a_run_in_which_all_is_well_goes_on(site: Site) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    with pytest.raises(AirflowSkipException, match="nothing before has failed"):
-        gate(A4_computes="success", drain="skipped")
+    with pytest.raises(AirflowSkipException, match="the computes are free to be taken down"):
+        gate([FIRST], A4_computes="success", drain="skipped")
     assert scheduled(site)[0] == "disabled"
+
+
+def test_a_compute_that_is_not_ready_is_given_back_while_the_others_go_on(site: Site) -> None:
+    gate([], A4_computes="success", drain="success")
+    assert scheduled(site) == ("enabled", None)
 
 
 def test_a_drain_that_failed_gives_its_computes_back_and_says_so(site: Site) -> None:

@@ -22,6 +22,7 @@ FINAL = [
     errors.HostKeyMismatch("host", "expected", "found"),
     errors.RequestRefused("refused"),
     errors.InventoryError("wrong"),
+    errors.TooManyFailures(2, 1, "tally"),
 ]
 
 

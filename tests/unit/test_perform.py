@@ -32,11 +32,11 @@ from include.runbook.perform import (
     judge,
     judge_each,
     look,
+    narrowed,
     perform,
-    still_pending,
 )
 from include.runbook.shell import Output
-from include.runbook.step import Goal, Read, Run, Step, Verdict, kind
+from include.runbook.step import Goal, Of, Read, Run, Step, Verdict, kind
 
 from .conftest import LocalShell
 
@@ -209,8 +209,8 @@ def test_of_a_batch_only_what_is_not_back_is_still_pending(run: Run) -> None:
         return Output(0)
 
     batch = replace(run, computes=(first, second))
-    assert still_pending(batch, hosts(answer)).computes == (second,)
-    assert still_pending(replace(run, computes=(first,)), hosts(answer)).computes == (first,)
+    assert narrowed(batch, Of.PENDING, hosts(answer), silent).computes == (second,)
+    assert narrowed(replace(run, computes=(first,)), Of.PENDING, hosts(answer), silent).computes == (first,)
 
 
 def test_a_script_is_signed_with_its_step(made: Step, run: Run, shell: LocalShell) -> None:

@@ -81,7 +81,7 @@ def test_every_step_can_be_made_and_read_before_anything_is_touched(run: Run, th
 
 
 def test_a_step_over_many_hosts_is_about_each_of_them(run: Run) -> None:
-    several = replace(run, computes=run.cluster.computes, dag="rollback_cluster")
+    several = replace(run, computes=run.cluster.computes, dag="rollback_compute")
     for this in KINDS.values():
         if this.over in (Over.COMPUTES, Over.NODES):
             about = [each.subject or each.host.name for each in make_steps(this, several)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,9 +16,9 @@ import pytest
 from include.runbook.cluster import Cluster
 from include.runbook.errors import RunbookError
 from include.runbook.perform import judge
-from include.runbook.preconditions import preconditions
+from include.runbook.preconditions import findings
 from include.runbook.room import rooms_to_drain
-from include.runbook.step import Run, VmPolicy
+from include.runbook.step import Goal, Run, Verdict, VmPolicy
 
 from .site import A, B, Site, fail_count, failed_action, preference, status_xml
 
@@ -59,16 +60,14 @@ def compute_run(run: Run, known: Cluster) -> Run:
 
 def refusals(run: Run, site: Site) -> str:
     """Return everything that keeps the run from beginning."""
-    told = []
-    for goal in preconditions(run):
-        try:
-            verdict = judge(goal, site)
-        except RunbookError as error:
-            told.append(f"{goal.sentence}: {error}")
-            continue
-        if not verdict.met:
-            told.append(f"{goal.sentence}: {verdict.found}")
-    return "\n".join(told)
+    return "\n".join(finding.text for finding in findings(run, partial(judged, site)).wanting)
+
+
+def judged(site: Site, goal: Goal) -> Verdict:
+    try:
+        return judge(goal, site)
+    except RunbookError as error:
+        return Verdict(False, str(error))
 
 
 @pytest.mark.parametrize("scenario", ["rollback_cluster", "rollback_controller", "rollback_compute"])

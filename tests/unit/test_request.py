@@ -124,8 +124,27 @@ def test_every_problem_is_told_at_once(cluster: Cluster) -> None:
     assert told.count("  - ") == 4
 
 
-def test_batches_hold_every_compute_once_in_order(cluster: Cluster) -> None:
-    run = replace(ask(cluster), cluster=cluster.model_copy(update={"batch_size": 4}))
+@pytest.mark.parametrize(
+    ("size", "canary", "sizes"),
+    [(4, 0, [4, 2]), (4, 1, [1, 4, 1]), (2, 2, [2, 2, 2]), (6, 1, [6]), (1, 1, [1] * 6), (1, 2, [1] * 6)],
+)
+def test_batches_hold_every_compute_once_in_order_the_canary_first(
+    cluster: Cluster, size: int, canary: int, sizes: list[int]
+) -> None:
+    run = replace(ask(cluster), cluster=cluster.model_copy(update={"batch_size": size, "canary": canary}))
     parts = batches(run)
-    assert [len(part) for part in parts] == [4, 2]
+    assert [len(part) for part in parts] == sizes
     assert tuple(compute for part in parts for compute in part) == cluster.computes
+
+
+@pytest.mark.parametrize(("budget", "allowed"), [(0, 0), (2, 2), ("50%", 3), ("5%", 0), ("33%", 1)])
+def test_of_all_computes_so_many_may_fail(cluster: Cluster, budget: int | str, allowed: int) -> None:
+    clusters = {cluster.name: cluster.model_copy(update={"failure_budget": budget})}
+    run = read_request(
+        {"cluster": cluster.name}, clusters, owner="o", user="u", dag="rollback_cluster", computes_asked=False
+    )
+    assert run.failures_allowed == allowed
+
+
+def test_of_a_batch_as_many_may_fail_as_its_run_has_left(cluster: Cluster) -> None:
+    assert ask(cluster, parent={"run_id": "r", "failures_allowed": 2}).failures_allowed == 2

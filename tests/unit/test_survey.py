@@ -60,3 +60,13 @@ def test_a_resource_that_is_not_started_is_told(back: Site) -> None:
     assert surveyed(back).not_started == ""
     back.pacemaker(active=A, more=resource_xml("shared_disk", None))
     assert surveyed(back).not_started == "not started: shared_disk"
+
+
+def test_a_host_that_cannot_be_read_is_wanting_only_where_it_is_asked_for(back: Site) -> None:
+    lost = back.cluster.computes[0]
+    back.install(lost, "7")
+    now = surveyed(back)
+    others = tuple(node.name for node in back.cluster.nodes if node != lost)
+    assert wanting(now, back.cluster, "100", others) == ()
+    (found,) = wanting(now, back.cluster, "100", (*others, lost.name))
+    assert lost.name in found

@@ -15,14 +15,14 @@ from include.runbook.container import installer_runs_inside, run_inside, same_in
 from include.runbook.custody import reinstalling_path
 from include.runbook.goals import (
     command_succeeds,
-    has_release,
     not_installed,
     only_peer_banned,
     returned,
+    taken_down,
 )
 from include.runbook.remote_python import conf_edit
 from include.runbook.shell import quote
-from include.runbook.step import Goal, Over, Run, Step, any_of, kind, step
+from include.runbook.step import Goal, Of, Over, Run, Step, any_of, kind, step
 from include.runbook.steps.staging import alone
 from include.runbook.steps.tecs_conf import all_but, hosts_returned, installed_conf, leaving_out, names_no_stranger
 from include.runbook.steps.vms import drained_or_accepted
@@ -82,7 +82,7 @@ def _drop_stale_keys(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) ->
     )
 
 
-@step("A4.6", "Drop the computes' stale host keys from known_hosts", over=Over.DAISY, pending_only=True)
+@step("A4.6", "Drop the computes' stale host keys from known_hosts", over=Over.DAISY, of=Of.TAKEN_DOWN)
 def drop_stale_keys_of_computes(run: Run, daisy: Host) -> Step:
     """The installer will not stop at a password prompt: entries of the computes, their names and the virtual IPs are true."""
     return _drop_stale_keys("drop_stale_keys_of_computes", run, daisy, run.computes)
@@ -119,7 +119,6 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
     inside = installer_runs_inside(cluster)
     idle = _no_installer_runs(daisy)
     directory, command = staged.rsplit("/", 1)[0], f"{quote(staged)} conf_file {quote(conf)}"
-    clear = [any_of(not_installed(cluster, host), has_release(cluster, host, run.target)) for host in hosts]
     return Step(
         kind(name),
         daisy,
@@ -133,7 +132,7 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
             ),
             alone(daisy, staged),
             *((same_inside(cluster, *_directories(cluster, staged, conf)),) if inside else ()),
-            *clear,
+            *(taken_down(run, host) for host in hosts),
         ),
         action=f"""\
 # Said again here, right before it counts: the installer touches these hosts and no other.
@@ -157,7 +156,7 @@ rm -f {notes}""",
     "Install the old release on the computes of the batch",
     over=Over.DAISY,
     detached=True,
-    pending_only=True,
+    of=Of.TAKEN_DOWN,
     reinstalls=True,
 )
 def install_computes(run: Run, daisy: Host) -> Step:

@@ -13,7 +13,7 @@ from include.runbook.container import daisys_file, where_daisy_runs
 from include.runbook.goals import command_succeeds, returned
 from include.runbook.remote_python import conf_edit, conf_edit_function
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
+from include.runbook.step import Goal, Of, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
 EXCLUDED = "general/EXCLUDE_SERVERS"
 MAPPINGS = "general/CONFIG_NEUTRON_ML2_JSON_PATH"
@@ -138,7 +138,7 @@ def fetch_mappings(run: Run, daisy: Host) -> Step:
     return _fetch_mappings("fetch_mappings", run, daisy, run.computes)
 
 
-@step("A4.4", "Let tecs.conf leave out A, B and every other compute", over=Over.DAISY, pending_only=True)
+@step("A4.4", "Let tecs.conf leave out A, B and every other compute", over=Over.DAISY, of=Of.PENDING)
 def edit_tecs_conf_for_computes(run: Run, daisy: Host) -> Step:
     """The installer will touch the computes of this batch and nothing else."""
     return _edit("edit_tecs_conf_for_computes", run, daisy, all_but(run, run.computes), run.computes)

@@ -23,7 +23,7 @@ from include.runbook.goals import (
 )
 from include.runbook.remote_python import FIND_PYTHON, fed, program
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, VmPolicy, all_of, any_of, kind, step
+from include.runbook.step import Goal, Of, Over, Read, Run, Step, Verdict, VmPolicy, all_of, any_of, kind, step
 from include.runbook.steps.ha import note_proven, proven_for_this_installation
 from include.runbook.timings import FLOOR
 
@@ -42,7 +42,7 @@ def placement_path(run: Run, compute: Host) -> str:
     return f"{folder(run.cluster)}/placement/{compute.name}"
 
 
-@step("A4.2", "Note where the VMs are", over=Over.DAISY, pending_only=True)
+@step("A4.2", "Note where the VMs are", over=Over.DAISY, of=Of.PENDING)
 def note_placement(run: Run, daisy: Host) -> Step:
     """Each compute's VMs are noted as they were before anything moved. A note of the present installation is kept as it is."""
     cluster, a = run.cluster, run.cluster.controllers.a
@@ -90,7 +90,7 @@ def _noted(run: Run, compute: Host) -> Goal:
 # ---- the drain -------------------------------------------------------------------------------------------------------
 
 
-@step("A4.2", "Move the VMs off the computes", over=Over.DAISY, detached=True, pending_only=True)
+@step("A4.2", "Move the VMs off the computes", over=Over.DAISY, detached=True, of=Of.PENDING)
 def drain_computes(run: Run, daisy: Host) -> Step:
     """The scheduler places nothing on the computes, and every VM that can be moved has left. Those that stay are named.
 
@@ -112,7 +112,7 @@ def drain_computes(run: Run, daisy: Host) -> Step:
     )
 
 
-@step("A4.2", "Leave no VM on the computes without consent", over=Over.DAISY, detached=True, pending_only=True)
+@step("A4.2", "Leave no VM on the computes without consent", over=Over.DAISY, detached=True, of=Of.PENDING)
 def finish_drain(run: Run, daisy: Host) -> Step:
     """Nothing new is scheduled to the computes, and no VM is on them but those whose outage someone has accepted.
 
@@ -271,7 +271,7 @@ def give_back_computes(run: Run, a: Host) -> Step:
 # ---- bringing VMs home -----------------------------------------------------------------------------------------------
 
 
-@step("A4.9", "Move the VMs back to where they were, if asked to", over=Over.DAISY, detached=True)
+@step("A4.9", "Move the VMs back to where they were, if asked to", over=Over.DAISY, detached=True, of=Of.BACK)
 def return_vms(run: Run, daisy: Host) -> Step:
     """Every VM that was noted is on its compute again, or is named: it runs where it is, and that fails nothing.
 
