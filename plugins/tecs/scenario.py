@@ -40,6 +40,12 @@ HOST_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 POLICIES = [policy.value for policy in VmPolicy]
 
+BATCH_NAME = (
+    "{% set names = task.conf['computes'] %}{{ names[0] }}"
+    "{% if names | length > 1 %} and {{ names | length - 1 }} more, to {{ names[-1] }}{% endif %}"
+)
+"""What the grid calls a batch. Airflow keeps 250 letters of it, and cannot end a task whose name is longer."""
+
 RETRY_DELAY = timedelta(seconds=5)
 """Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
 
@@ -220,7 +226,7 @@ def in_batches(batches: XComArg) -> MappedOperator:
         task_id="A4_computes_in_batches",
         task_display_name="A4 Roll back the computes, batch by batch",
         trigger_dag_id="rollback_compute",
-        map_index_template="{{ task.conf['computes'] | join(', ') }}",
+        map_index_template=BATCH_NAME,
         max_active_tis_per_dagrun=1,
         retry_policy=ONLY_LOST_WORKERS,
         doc_md=BatchRun.__doc__,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jinja2 import Template
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.step import KINDS
@@ -102,6 +104,19 @@ def test_what_must_be_serial_has_one_order(dag: Any, ids: tuple[str, ...]) -> No
         before = dag.task_dict[one.task_id].get_flat_relative_ids(upstream=True)
         after = dag.task_dict[one.task_id].get_flat_relative_ids(upstream=False)
         assert other.task_id in before | after, f"{one.task_id} and {other.task_id} could run side by side"
+
+
+def test_a_batch_of_any_size_has_a_name_that_airflow_can_keep(bag: Any) -> None:
+    """The column holds 250 letters."""
+    template = bag.dags["rollback_cluster"].task_dict["A4_computes_in_batches"].map_index_template
+    names = [f"{number:03}-{'x' * 59}" for number in range(100)]
+
+    def named(count: int) -> str:
+        return Template(template).render(task=SimpleNamespace(conf={"computes": names[:count]}))
+
+    assert named(1) == names[0]
+    assert named(100) == f"{names[0]} and 99 more, to {names[99]}"
+    assert len(named(100)) < 250
 
 
 def test_nothing_acts_before_the_lock_is_held(dag: Any) -> None:
