@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from include.runbook import facts
@@ -63,12 +63,13 @@ def findings(run: Run, judge: Callable[[Goal], Verdict]) -> Findings:
         verdict = judge(goal)
         return Finding(verdict.met, f"{goal.sentence}: {verdict.found}")
 
-    of_whole = [found(goal) for goal in preconditions(run)]
-    of_each = [[found(goal) for goal in goals] for goals in of_each_compute(run).values()]
-    failed = tuple(finding for each in of_each for finding in each if not finding.met)
-    too_many = sum(not all(finding.met for finding in each) for each in of_each) > run.failures_allowed
+    of_each = {name: [found(goal) for goal in goals] for name, goals in of_each_compute(run).items()}
+    failed = tuple(finding for each in of_each.values() for finding in each if not finding.met)
+    lost = {name for name, each in of_each.items() if not all(finding.met for finding in each)}
+    too_many = len(lost) > run.failures_allowed
+    of_whole = [found(goal) for goal in preconditions(run, lost)]
     return Findings(
-        (*of_whole, *(finding for each in of_each for finding in each)),
+        (*of_whole, *(finding for each in of_each.values() for finding in each)),
         (*(finding for finding in of_whole if not finding.met), *(failed if too_many else ())),
         () if too_many else failed,
     )
@@ -80,8 +81,11 @@ def of_each_compute(run: Run) -> dict[str, tuple[Goal, ...]]:
     return {compute.name: (reachable(compute), known_release(run.cluster, compute)) for compute in computes}
 
 
-def preconditions(run: Run) -> tuple[Goal, ...]:
-    """Return what must hold before the run's scenario changes anything, besides what is about a compute by itself."""
+def preconditions(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
+    """Return what must hold before the run's scenario changes anything, besides what is about a compute by itself.
+
+    The run goes on without the computes that are `lost`.
+    """
     cluster = run.cluster
     controllers = (
         (cluster.controllers.a,) if run.dag == "rollback_compute" else (cluster.controllers.a, cluster.controllers.b)
@@ -95,7 +99,7 @@ def preconditions(run: Run) -> tuple[Goal, ...]:
     if run.dag != "rollback_compute":
         goals += [a_has_everything(cluster, switching=run.dag == "rollback_cluster"), schemas_safe(run)]
     if run.dag != "rollback_controller":
-        goals += rooms_to_drain(run)
+        goals += rooms_to_drain(run, lost)
     return tuple(goals)
 
 

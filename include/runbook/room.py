@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from include.runbook.cluster import Compute
@@ -35,14 +35,15 @@ class Room:
         return f"{self.vcpus:g} vCPUs and {self.ram:g} MB"
 
 
-def rooms_to_drain(run: Run) -> tuple[Goal, ...]:
+def rooms_to_drain(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
     """Return for each batch: the other computes, up and enabled, have room for the VMs that will leave it.
 
     Batches go one after the other, and every VM stays in the cluster. So when a batch's turn comes, its own VMs and those
     that have fled to it need together what is needed now, out of what is free outside of the batch now: no compute's room
-    is counted twice. VMs that cannot be moved, or whose outage is accepted already, need none.
+    is counted twice. VMs that cannot be moved, or whose outage is accepted already, need none; and nothing is moved off computes
+    that the run goes on without, the `lost` ones.
     """
-    return tuple(_room_to_drain(run, number) for number in range(len(_parts(run))))
+    return tuple(_room_to_drain(run, number, lost) for number in range(len(_parts(run))))
 
 
 def _parts(run: Run) -> tuple[tuple[Compute, ...], ...]:
@@ -50,15 +51,16 @@ def _parts(run: Run) -> tuple[tuple[Compute, ...], ...]:
     return batches(run) if run.dag == "rollback_cluster" else (run.computes,)
 
 
-def _room_to_drain(run: Run, number: int) -> Goal:
+def _room_to_drain(run: Run, number: int, lost: Collection[str]) -> Goal:
     cluster, a, parts = run.cluster, run.cluster.controllers.a, _parts(run)
     vms = listing(cluster, run.computes)
     ratios = cluster.drain.cpu_allocation_ratio, cluster.drain.ram_allocation_ratio
     room = Read(a, cloud(cluster, program(DRAIN, "room", *(f"{ratio:g}" for ratio in ratios))))
-    probes = [release_probe(cluster, compute) for compute in run.computes]
+    read = [compute for compute in run.computes if compute.name not in lost]
+    probes = [release_probe(cluster, compute) for compute in read]
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        answers = zip(run.computes, outputs[2:], strict=True)
+        answers = zip(read, outputs[2:], strict=True)
         bad = {c.name for c, probe in answers if release_of(cluster, c, probe) != run.target}
         asked = bad - {c.name for c in run.computes if run.policy_for(c).allows_outage}
         left, free = [vm for vm in left_in(vms, outputs[0]) if vm.host in asked], _rooms(room, outputs[1])

@@ -78,6 +78,13 @@ def test_nothing_is_refused_on_a_site_that_is_as_it_should_be(compute_run: Run, 
     assert refusals(everything, whole) == ""
 
 
+def test_the_run_may_begin_without_a_compute_that_it_may_lose(compute_run: Run, whole: Site) -> None:
+    three = replace(compute_run, dag="rollback_compute", computes=compute_run.cluster.computes[:3])
+    whole.install(three.computes[1], "7")
+    assert f"the release of {three.computes[1].name}" in refusals(three, whole)
+    assert refusals(replace(three, failures_allowed=1), whole) == ""
+
+
 def test_nothing_is_changed_by_asking(compute_run: Run, whole: Site) -> None:
     refusals(compute_run, whole)
     assert whole.asked == []
