@@ -13,10 +13,11 @@ from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, RunbookError, TooManyFailures
 from include.runbook.goals import taken_down
 from include.runbook.perform import judge, narrowed
+from include.runbook.plan import hosts_of
 from include.runbook.preconditions import findings
 from include.runbook.rollout import Tally
 from include.runbook.shell import Output
-from include.runbook.step import Goal, Of, Run, Verdict
+from include.runbook.step import KINDS, Goal, Of, Run, Verdict
 
 from .site import Site
 
@@ -134,3 +135,12 @@ def test_an_unreachable_compute_is_left_out_and_named_while_there_are_others(thr
     assert f"WARNING: {lost.name} is left out" in said[0]
     with pytest.raises(HostUnreachable):
         narrowed(replace(three, computes=(lost,)), Of.PENDING, Reached(), said.append)
+
+
+def test_no_step_that_serves_several_computes_needs_an_answer_of_each(three: Run) -> None:
+    run = replace(three, dag="rollback_compute", return_vms=True)
+    for this in KINDS.values():
+        if not this.over.many:
+            made = this.make(run, hosts_of(this, run)[0])
+            asked = {read.host for goal in (made.goal, made.proven_by, *made.requires) for read in goal.reads}
+            assert this.of is not Of.ALL or asked.isdisjoint(run.computes), this.name

@@ -126,13 +126,13 @@ def all_but(run: Run, hosts: Sequence[Host]) -> list[Host]:
     return [node for node in run.cluster.nodes if node.name not in names]
 
 
-@step("A4.3", "Fetch the cluster's tecs.conf", over=Over.DAISY)
+@step("A4.3", "Fetch the cluster's tecs.conf", over=Over.DAISY, of=Of.PENDING)
 def fetch_tecs_conf(run: Run, daisy: Host) -> Step:
     """The answer file that Daisy made for the cluster lies where the installer is run."""
     return _fetch_tecs_conf("fetch_tecs_conf", run, daisy, run.computes)
 
 
-@step("A4.3", "Fetch the cluster's mappings.json", over=Over.DAISY)
+@step("A4.3", "Fetch the cluster's mappings.json", over=Over.DAISY, of=Of.PENDING)
 def fetch_mappings(run: Run, daisy: Host) -> Step:
     """The network mappings that Daisy made for the cluster lie beside it."""
     return _fetch_mappings("fetch_mappings", run, daisy, run.computes)
