@@ -15,6 +15,8 @@ from include.lab.topology import make_inventory
 from tests.loopback import free_network
 from tests.scenarios import Site
 
+from .test_many import said
+
 pytestmark = pytest.mark.nightly
 COMPUTES, BATCH = 200, 25
 PATIENCE = 3 * 3600
@@ -53,7 +55,7 @@ def test_three_that_fail_in_three_ways_are_named_at_the_end_and_done_by_themselv
     run = site.start("rollback_cluster")
     assert site.finish(run) == "failed"
     assert {task for task in site.failures(run) if task.startswith("E")} == {"E3_name_failures"}
-    told = site.failures(run)["E3_name_failures"]
+    told = said(site, run, "E3_name_failures")
     assert f"3 of {COMPUTES} computes are not back: {silent}, {kept}, {stuck}" in told
     b = next(name for name in site.lab.state()["hosts"] if name.endswith("-0-12"))
     once = {name: int(name in computes or name == b) for name in installed(site)}
