@@ -621,6 +621,8 @@ _MODELS: Mapping[str | int, type[BaseModel]] = {
     "computes": Compute,
     "releases": Release,
     "probes": Probes,
+    "databases": Databases,
+    "validation": Validation,
     "verification_vm": VerificationVm,
     "drain": Drain,
     "carry_over": CarryOver,

@@ -326,6 +326,14 @@ REFUSED = {
         ("pace: 20", "batch_size: 0"),
         "lab.yaml:24: batch_size: 0 is not valid; expected greater than or equal to 1",
     ),
+    "an unknown key of the databases": (
+        ("pace: 20", "databases: {password: x}"),
+        "lab.yaml:24: databases.password: unknown key; expected one of: client, dump",
+    ),
+    "an unknown key of the validation": (
+        ("pace: 20", "validation: {every: day}"),
+        "lab.yaml:24: validation.every: unknown key; expected one of: schedule, timezone",
+    ),
     "a name that is not the file's": (
         ("name: lab\n", "name: other\n"),
         "lab.yaml:1: name: 'other' differs from the file's name; expected 'lab'",
