@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from include.runbook import nova_settings
 from include.runbook.errors import InventoryError, RequestRefused
 from include.runbook.inventory_text import InventoryText, KeyPath, dotted, read_inventory
+from include.runbook.notice import Event
 
 Problem = tuple[KeyPath, str]
 
@@ -101,6 +102,13 @@ def _not_empty(computes: tuple[Compute, ...]) -> tuple[Compute, ...]:
     return computes
 
 
+def _some(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    if not events:
+        told = f"lists nothing; expected some of: {', '.join(Event)}"
+        raise PydanticCustomError("unexpected", "{problem}", {"problem": told})
+    return events
+
+
 def _root(text: str) -> str:
     return _path(text).rstrip("/") if text else ""
 
@@ -138,6 +146,10 @@ OptionPattern = Annotated[
     str, AfterValidator(_shape(f"{_OPTION}/{_OPTION}", "SECTION/KEY of nova.conf, with * for any letters"))
 ]
 Cron = Annotated[str, AfterValidator(_cron)]
+MailAddress = Annotated[
+    str,
+    AfterValidator(_shape(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}", "a mail address such as noc@example.org")),
+]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 DatabaseName = Annotated[str, AfterValidator(_shape(r"[A-Za-z0-9_]{1,64}", "the name of a database"))]
 MigrationNumber = Annotated[int, Field(strict=True, ge=0)]
@@ -269,6 +281,18 @@ class Validation(_Inventory):
     timezone: TimeZone = "UTC"
 
 
+class Notify(_Inventory):
+    """Who is told of a run's events: by which of Airflow's notifiers, through which Airflow connection.
+
+    `to` are the addresses of a mail; where a message of the other kinds goes, their connection says.
+    """
+
+    by: Literal["smtp", "http", "slack"]
+    connection: ConnectionId
+    to: tuple[MailAddress, ...] = ()
+    events: Annotated[tuple[Event, ...], AfterValidator(_some)] = tuple(Event)
+
+
 class Paths(_Inventory):
     """Where files lie on the hosts, before a host's `root` is put in front."""
 
@@ -343,6 +367,7 @@ class Cluster(_Inventory):
     probes: Probes = Probes()
     databases: Databases = Databases()
     validation: Validation = Validation()
+    notify: tuple[Notify, ...] = ()
     verification_vm: VerificationVm = VerificationVm()
     batch_size: Annotated[int, Field(strict=True, ge=1)] = 1
     canary: Annotated[int, Field(strict=True, ge=0)] = 1
@@ -510,6 +535,9 @@ def _conflicts(raw: Mapping[str, Any]) -> Iterator[Problem]:
         yield ("replicated",), "names DRBD resources, but storage share replicates nothing; expected no such key"
     if storage in ("share_cluster", "local") and isinstance(replicated, Mapping) and not replicated:
         yield ("replicated",), f"names nobody, but storage is {storage}; expected one DRBD resource, or storage share"
+    notify = raw.get("notify")
+    if isinstance(notify, (list, tuple)):
+        yield from _misaddressed(notify)
 
 
 def _same_reports(releases: Mapping[str, Any]) -> Iterator[Problem]:
@@ -519,6 +547,18 @@ def _same_reports(releases: Mapping[str, Any]) -> Iterator[Problem]:
         if isinstance(printed, str) and told_by.setdefault(printed, name) != name:
             other = f"is what release {told_by[printed]} reports too"
             yield ("releases", name, "reports"), f"{_shown(printed)} {other}; expected a text that tells them apart"
+
+
+def _misaddressed(notify: Sequence[Any]) -> Iterator[Problem]:
+    for index, each in enumerate(notify):
+        by, to = (each.get("by"), each.get("to")) if isinstance(each, Mapping) else (None, None)
+        if by == "smtp" and not to:
+            yield ("notify", index, "to"), "names nobody; expected the mail addresses that smtp sends to"
+        if by in ("http", "slack") and to:
+            yield (
+                ("notify", index, "to"),
+                f"means nothing to {by}, whose connection says where to; expected no such key",
+            )
 
 
 def _hosts_in(raw: Mapping[str, Any]) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
@@ -597,7 +637,7 @@ def _told(error: ErrorDetails, path: KeyPath) -> str:
         return "is missing; expected a value"
     if kind == "extra_forbidden":
         return f"unknown key; expected one of: {', '.join(_keys_at(path[:-1]))}"
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         return f"{_shown(found)} is not one of the choices; expected {context['expected']}"
     if kind == "string_type" and isinstance(found, (int, float)):
         return f"{_shown(found)} is a number; expected text: write it in quotes"
@@ -623,6 +663,7 @@ _MODELS: Mapping[str | int, type[BaseModel]] = {
     "probes": Probes,
     "databases": Databases,
     "validation": Validation,
+    "notify": Notify,
     "verification_vm": VerificationVm,
     "drain": Drain,
     "carry_over": CarryOver,

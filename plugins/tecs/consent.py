@@ -24,6 +24,7 @@ from tecs.failures import reported
 from tecs.operators import RunbookStep, require_lock
 from tecs.requests import require_living_parent, run_of
 from tecs.ssh import SshHosts
+from tecs.telling import tell_question
 
 STOP = "Uninstall nothing"
 ANSWERS = {
@@ -79,6 +80,8 @@ class AskConsent(HITLOperator):
             self.log.info(line)
         self.response_timeout = timedelta(seconds=run.cluster.drain.answer_limit)
         context["ti"].xcom_push(key=ASKED, value=[vm.id for vm in left])
+        # Airflow calls these once the question can be answered.
+        self.notifiers = [lambda context: tell_question(context, run, self.subject, self.body)]
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ and clearing is how an operator resumes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,9 @@ def allowed(dag_id: str, conf: dict[str, Any]) -> timedelta:
     return timedelta(seconds=plan.predicted * run.cluster.tolerance) + ORCHESTRATION * plan.tasks
 
 
-def report_missed_deadline(dag_id: str, **_: object) -> None:
+def report_missed_deadline(dag_id: str, context: Mapping[str, Any], **_: object) -> None:
     """Say that a run has not ended when its plan said. Nothing is stopped: half a rollback is worse than a late one."""
+    from tecs.telling import tell_missed_deadline  # noqa: PLC0415  see PlannedEnd
+
     log.error("a run of %s has not ended by its deadline; it goes on", dag_id)
+    tell_missed_deadline(context["dag_run"])

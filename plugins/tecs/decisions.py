@@ -25,6 +25,7 @@ from tecs.failures import reported
 from tecs.plans import plan_of
 from tecs.requests import require_living_parent, run_of
 from tecs.ssh import cached_credentials
+from tecs.telling import tell_start
 
 log = logging.getLogger("airflow.task")
 
@@ -34,8 +35,10 @@ def plan() -> None:
     context = get_current_context()
     with reported(log):
         run = run_of(context)
-        for line in plan_text(plan_of(context["dag"], run)).splitlines():
+        planned = plan_of(context["dag"], run)
+        for line in plan_text(planned).splitlines():
             log.info(line)
+    tell_start(context, planned)
 
 
 def check() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from airflow.providers.ssh.operators.ssh import SSHOperator
@@ -22,6 +23,7 @@ from tecs.failures import reported
 from tecs.recording import Recorded
 from tecs.requests import require_living_parent, run_of
 from tecs.ssh import SshHosts
+from tecs.telling import late
 from tecs.triggers import JobTrigger
 
 UNLOCKED = frozenset({"take_lock", "release_lock"})
@@ -109,9 +111,16 @@ class RunbookStep(SSHOperator):
             require_lock(run, hosts)
 
     def _recorded(
-        self, context: Context, step: Step, run: Run, hosts: SshHosts, begun: float | None = None
+        self,
+        context: Context,
+        step: Step,
+        run: Run,
+        hosts: SshHosts,
+        *,
+        begun: float | None = None,
+        warned: bool = False,
     ) -> Recorded:
-        return Recorded(step, run, context["dag_run"].run_id, hosts, self.log, begun=begun)
+        return Recorded(step, run, context["dag_run"].run_id, hosts, self.log, begun=begun, warned=warned)
 
 
 class DetachedStep(RunbookStep):
@@ -127,7 +136,7 @@ class DetachedStep(RunbookStep):
                 step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
                 outcome = self._begun(context, step, run, hosts)
-                trigger = self._trigger(step, run, hosts)
+                trigger = self._trigger(step, run, hosts, context["dag_run"].run_id)
         if outcome is not None:
             skip_if_true(outcome)
             return
@@ -141,7 +150,9 @@ class DetachedStep(RunbookStep):
                 raise HostUnreachable(self.made(run).host.name, event["unreachable"])
             with SshHosts(run.cluster, self.log) as hosts:
                 step, run = self.made_now(run, hosts)
-                with self._recorded(context, step, run, hosts, event["begun"]) as recorded:
+                with self._recorded(
+                    context, step, run, hosts, begun=event["begun"], warned=event.get("warned", False)
+                ) as recorded:
                     require_living_parent(context)
                     recorded.outcome = finish(step, hosts, run, self._say)
 
@@ -165,15 +176,17 @@ class DetachedStep(RunbookStep):
                 recorded.outcome = outcome
         return outcome
 
-    def _trigger(self, step: Step, run: Run, hosts: SshHosts) -> JobTrigger:
-        timing = step.kind.timing
+    def _trigger(self, step: Step, run: Run, hosts: SshHosts, run_id: str) -> JobTrigger:
+        sla = step.kind.timing.sla(run.cluster.pace, run.cluster.tolerance)
         return JobTrigger(
             host=step.host.model_dump(mode="json", include=set(Host.model_fields)),
             host_key=hosts.host_key(step.host),
             folder=folder_of(step, run),
             label=step.label,
             begun=time.time() - job_age(step, hosts, run),
-            sla=timing.sla(run.cluster.pace, run.cluster.tolerance),
+            sla=sla,
+            late=asdict(late(step, run, run_id, sla)),
+            notify=[channel.model_dump(mode="json") for channel in run.cluster.notify],
         )
 
 

@@ -12,23 +12,27 @@ from include.runbook import custody
 from include.runbook.errors import RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome
 from include.runbook.step import Run, Step
+from tecs.notifiers import LIMIT, send
 from tecs.ssh import SshHosts
+from tecs.telling import late
 
 
 class Recorded:
-    """A `with` block around one step: warns when its SLA is crossed, and writes how it ended to the Daisy host.
+    """A `with` block around one step: warns and tells when its SLA is crossed, and writes how it ended to the Daisy host.
 
     `begun` is the time (s since 1970) from which the SLA counts: that of the job's start, where the step has a job.
+    `warned`: the job's trigger has told already that it is late.
     Set `outcome` before the block ends; a block that ends by an error is recorded as failed.
     """
 
     def __init__(
-        self, step: Step, run: Run, run_id: str, hosts: SshHosts, log: Any, *, begun: float | None = None
+        self, step: Step, run: Run, run_id: str, hosts: SshHosts, log: Any, *, begun: float | None, warned: bool
     ) -> None:
         self.step, self.run, self.run_id, self.hosts, self.log = step, run, run_id, hosts, log
         self.begun = begun or time.time()
         self.sla = step.kind.timing.sla(run.cluster.pace, run.cluster.tolerance)
         self.outcome: Outcome | None = None
+        self.warned = warned
         self._timer = threading.Timer(max(0.0, self.begun + self.sla - time.time()), self._warn)
 
     def __enter__(self) -> Recorded:
@@ -41,9 +45,13 @@ class Recorded:
     ) -> None:
         self._timer.cancel()
         self._write(self._event(error))
+        # If the warning is being sent just now: the process that does so may end with this block.
+        self._timer.join(LIMIT)
 
     def _warn(self) -> None:
         self.log.warning("SLA crossed: %s takes longer than %.1f s and goes on", self.step.label, self.sla)
+        if not self.warned:
+            send(late(self.step, self.run, self.run_id, self.sla), self.run.cluster.notify, self.log)
 
     def _event(self, error: BaseException | None) -> dict[str, object]:
         outcome, took = self.outcome, time.time() - self.begun

@@ -33,6 +33,7 @@ from tecs.batches import ONLY_LOST_WORKERS, BatchRun
 from tecs.consent import AskConsent, GoOnOrGiveBack
 from tecs.deadlines import PlannedEnd, report_missed_deadline
 from tecs.operators import DetachedStep, RunbookStep
+from tecs.telling import tell_failed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,12 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
         params=form(inventories(), computes=computes),
         max_active_tasks=64,
         tags=["rollback"],
-        default_args={"retries": 3, "retry_delay": RETRY_DELAY, "trigger_rule": TriggerRule.NONE_FAILED},
+        default_args={
+            "retries": 3,
+            "retry_delay": RETRY_DELAY,
+            "trigger_rule": TriggerRule.NONE_FAILED,
+            "on_failure_callback": tell_failed,
+        },
         deadline=[
             DeadlineAlert(
                 name="planned end",

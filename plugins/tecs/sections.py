@@ -10,6 +10,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 
 from tecs.decisions import check, name_failures, plan, prove
 from tecs.scenario import decide, step
+from tecs.telling import told_when_done
 
 Task: TypeAlias = BaseOperator | MappedOperator
 
@@ -81,7 +82,9 @@ def end_run(verified: Task, *back: XComArg) -> None:
 
     Of the computes it is proven of those that are `back`. A run that has lost others does not end as a success.
     """
-    released = step("release_lock")
+    last = released = step("release_lock")
     chain(verified, decide("E1", "Prove from live state that the cluster is back", prove, *back), released)
     if back:
-        chain(released, decide("E3", "Fail if a compute is not back, and name it", name_failures, *back))
+        last = decide("E3", "Fail if a compute is not back, and name it", name_failures, *back)
+        chain(released, last)
+    told_when_done(last)

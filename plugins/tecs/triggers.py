@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import asyncssh
@@ -12,12 +14,14 @@ from airflow.providers.common.compat.connection import get_async_connection
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.runbook import job
-from include.runbook.cluster import Host
+from include.runbook.cluster import Host, Notify
 from include.runbook.errors import RunbookError
+from include.runbook.notice import Notice
 from include.runbook.perform import PASSWORD_PROMPT
 from include.runbook.reach import connect, run
 from include.runbook.shell import printable
 from tecs.cancelling import REASON
+from tecs.notifiers import send
 from tecs.ssh import credentials
 
 QUICKEST, SLOWEST = 0.2, 1.0
@@ -39,14 +43,16 @@ class JobTrigger(BaseTrigger):
         label: str,
         begun: float,
         sla: float,
+        late: Mapping[str, str] | None = None,
+        notify: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.host, self.host_key, self.folder, self.label = host, host_key, folder, label
-        self.begun, self.sla = begun, sla
+        self.begun, self.sla, self.late, self.notify = begun, sla, late, notify
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return what re-makes this trigger in another process. None of it is secret."""
-        names = ("host", "host_key", "folder", "label", "begun", "sla")
+        names = ("host", "host_key", "folder", "label", "begun", "sla", "late", "notify")
         return "tecs.triggers.JobTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -62,7 +68,7 @@ class JobTrigger(BaseTrigger):
                         self._show(seen.output)
                         offset = seen.offset
                         if seen.ended and len(seen.output) < job.CHUNK:
-                            yield TriggerEvent({"begun": self.begun})
+                            yield TriggerEvent({"begun": self.begun, "warned": warned})
                             return
                         # A prompt may come in two looks: what is new is read together with the line that it ends.
                         unended += seen.output
@@ -76,7 +82,7 @@ class JobTrigger(BaseTrigger):
                 lost_since = lost_since or time.monotonic()
                 self.log.warning("%s is out of reach (%s); its job goes on, trying again", self._host.name, error)
                 if time.monotonic() - lost_since > PATIENCE:
-                    yield TriggerEvent({"begun": self.begun, "unreachable": str(error)})
+                    yield TriggerEvent({"begun": self.begun, "warned": warned, "unreachable": str(error)})
                     return
                 await asyncio.sleep(2)
 
@@ -107,7 +113,17 @@ class JobTrigger(BaseTrigger):
         late = time.time() - self.begun > self.sla
         if late:
             self.log.warning("SLA crossed: %s takes longer than %.1f s and goes on", self.label, self.sla)
+            self._tell()
         return late
+
+    def _tell(self) -> None:
+        """Send the notice that the job is late from a thread: neither this job nor another must wait for a mail server."""
+        if self.late is not None and self.notify:
+            channels = [Notify.model_validate(channel) for channel in self.notify]
+            # The context says whose log the thread's lines belong to.
+            sending = contextvars.copy_context()
+            arguments = (send, Notice.of(self.late), channels, self.log)
+            threading.Thread(target=sending.run, args=arguments, daemon=True).start()
 
     def _show(self, output: str) -> None:
         for line in printable(output).splitlines():

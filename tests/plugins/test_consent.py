@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from include.runbook import consent, custody
+from include.runbook.notice import Event, Notice
 from include.runbook.perform import judge
 from include.runbook.step import Run, VmPolicy
 from include.runbook.steps.vms import drained_or_accepted
@@ -134,6 +135,27 @@ def test_the_question_names_each_vm_with_its_reason_and_waits_as_long_as_the_inv
     assert asked[0]["defaults"] is None, "no answer is no consent"
     assert waiting.value.timeout is not None
     assert waiting.value.timeout.total_seconds() == site.cluster.drain.answer_limit
+
+
+def test_that_a_person_is_waited_for_is_told_once_the_question_can_be_answered(
+    site: Site, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tecs.telling
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    told: list[Notice] = []
+
+    def keep(notice: Notice, channels: object, log: object) -> None:
+        assert len(asked) == 1
+        told.append(notice)
+
+    monkeypatch.setattr(tecs.telling, "send", keep)
+    stays(site, "9")
+    with pytest.raises(TaskAwaitingInput):
+        Asking().ask()
+    assert [notice.event for notice in told] == [Event.DECISION]
+    assert told[0].found == f"{asked[0]['subject']}\n\n{asked[0]['body']}"
+    assert "within 60 minutes" in told[0].advice
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import logging
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import asyncssh
 import pytest
 
 from include.runbook import job
+from include.runbook.cluster import Notify
+from include.runbook.notice import Event, Notice
 from include.runbook.shell import Output
 from tests.unit.ssh_hosts import CLIENT_KEY, SshHosts, line, ssh_hosts
 
@@ -107,7 +110,7 @@ def test_it_fires_when_the_job_has_ended_and_has_told_all_of_its_output(
 ) -> None:
     sh(job.start(folder, "for n in 1 2 3; do echo line $n; sleep 0.3; done; exit 4", 60))
     trigger = watch(servers, key, folder)
-    assert event(trigger) == {"begun": trigger.begun}
+    assert event(trigger) == {"begun": trigger.begun, "warned": False}
     assert told.messages == ["line 1", "line 2", "line 3"]
     assert look(folder).state is job.State.FAILED
 
@@ -227,6 +230,30 @@ def test_a_late_job_is_warned_about_once_and_goes_on(
     event(watch(servers, key, folder, sla=0.3))
     assert [m for m in told.messages if "SLA" in m] == ["SLA crossed: A4.6 install takes longer than 0.3 s and goes on"]
     assert look(folder).state is job.State.DONE
+
+
+def test_that_a_job_is_late_is_told_once_and_a_server_that_hangs_holds_nothing_up(
+    servers: SshHosts, key: asyncssh.SSHKey, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tecs.triggers
+
+    notices: list[Notice] = []
+    let_go = threading.Event()
+
+    def hang(notice: Notice, channels: Sequence[Notify], log: Any) -> None:
+        assert [channel.connection for channel in channels] == ["tecs_hook"]
+        notices.append(notice)
+        let_go.wait(60)
+
+    monkeypatch.setattr(tecs.triggers, "send", hang)
+    late = Notice(Event.LATE, "site", "rollback_compute", "run-1", "SLA crossed")
+    notify = [Notify(by="http", connection="tecs_hook").model_dump(mode="json")]
+    sh(job.start(folder, "sleep 2", 60))
+    begun = time.monotonic()
+    assert event(watch(servers, key, folder, sla=0.3, late=asdict(late), notify=notify))["warned"] is True
+    assert time.monotonic() - begun < 20
+    assert notices == [late]
+    let_go.set()
 
 
 def test_a_cancelled_task_ends_its_job(servers: SshHosts, key: asyncssh.SSHKey, folder: str) -> None:

@@ -211,6 +211,12 @@ def test_an_unknown_name_is_refused_with_the_known_ones(cluster: Cluster, ask: C
         ask(cluster)
 
 
+def test_nobody_is_told_of_a_run_unless_the_inventory_says_so_and_then_everything(tmp_path: Path) -> None:
+    assert load_cluster(_written(tmp_path, LAB)).notify == ()
+    told = load_cluster(_written(tmp_path, LAB + "notify: [{by: smtp, connection: m, to: [noc@example.org]}]\n")).notify
+    assert [event.value for event in told[0].events] == ["start", "decision", "late", "failed", "done"]
+
+
 def test_an_inventory_cannot_be_changed_after_loading(cluster: Cluster) -> None:
     with pytest.raises(ValueError, match="frozen"):
         cluster.pace = 1.0
@@ -333,6 +339,36 @@ REFUSED = {
     "an unknown key of the validation": (
         ("pace: 20", "validation: {every: day}"),
         "lab.yaml:24: validation.every: unknown key; expected one of: schedule, timezone",
+    ),
+    "an unknown notifier": (
+        ("pace: 20", "notify: [{by: pigeon, connection: c}]"),
+        "lab.yaml:24: notify[0].by: 'pigeon' is not one of the choices; expected 'smtp', 'http' or 'slack'",
+    ),
+    "an unknown event": (
+        ("pace: 20", "notify:\n  - {by: http, connection: c}\n  - {by: http, connection: c, events: [failed, lunch]}"),
+        "lab.yaml:26: notify[1].events[1]: 'lunch' is not one of the choices; "
+        "expected 'start', 'decision', 'late', 'failed' or 'done'",
+    ),
+    "no event at all": (
+        ("pace: 20", "notify: [{by: http, connection: c, events: []}]"),
+        "lab.yaml:24: notify[0].events: lists nothing; expected some of: start, decision, late, failed, done",
+    ),
+    "a mail to nobody": (
+        ("pace: 20", "notify: [{by: smtp, connection: c}]"),
+        "lab.yaml:24: notify[0].to: names nobody; expected the mail addresses that smtp sends to",
+    ),
+    "what is not a mail address": (
+        ("pace: 20", 'notify: [{by: smtp, connection: c, to: ["noc@example.org\\nBcc: x@y"]}]'),
+        "lab.yaml:24: notify[0].to[0]: 'noc@example.org\\nBcc: x@y' is not valid; "
+        "expected a mail address such as noc@example.org",
+    ),
+    "addresses where the connection says where to": (
+        ("pace: 20", "notify: [{by: http, connection: c, to: [noc@example.org]}]"),
+        "lab.yaml:24: notify[0].to: means nothing to http, whose connection says where to; expected no such key",
+    ),
+    "an unknown key of a notifier": (
+        ("pace: 20", "notify: [{by: http, connection: c, url: x}]"),
+        "lab.yaml:24: notify[0].url: unknown key; expected one of: by, connection, to, events",
     ),
     "a name that is not the file's": (
         ("name: lab\n", "name: other\n"),
