@@ -15,6 +15,7 @@ from console.stack import Stack
 from include.lab.client import LabClient
 from include.lab.topology import make_inventory
 from tests.loopback import free_network
+from tests.receivers import WebServer, serving
 from tests.scenarios import Site
 
 PACE = "200"
@@ -40,11 +41,17 @@ LABS = {
     "beyond": ("A", ()),
     "newer-schema": ("B", ()),
     "validated": ("good", ()),
+    "api": ("C", ()),
 }
 """The labs that the tests use: in which starting state each begins, and with what options. All start together, because
 Airflow reads the choice of clusters when it reads the DAGs."""
 
+TOLD = {"notify": [{"by": "http", "connection": "tecs-told"}]}
+"""What the inventory of a lab says whose runs tell what happens in them."""
+
 SETTINGS: dict[str, dict[str, Any]] = {
+    "api": TOLD,
+    "killed": TOLD,
     "replicated-a": {"storage": "local"},
     "replicated-b": {"storage": "local", "replicated": {"db": "WebData", "mongodb": "mongodb"}},
     "unanswered": {"drain": {"answer_limit": 8}},
@@ -67,11 +74,19 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def fleet(folder: Path) -> Iterator[dict[str, LabClient]]:
+def told() -> Iterator[WebServer]:
+    """Where runs of the labs that say so tell what happens in them."""
+    server = WebServer()
+    with serving(server):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fleet(folder: Path, told: WebServer) -> Iterator[dict[str, LabClient]]:
     """Every lab, running; their inventories and connections lie together, where Airflow reads them."""
     (folder / "clusters").mkdir()
     labs: dict[str, LabClient] = {}
-    connections: dict[str, Any] = {}
+    connections: dict[str, Any] = {"tecs-told": {"conn_type": "http", "host": f"http://127.0.0.1:{told.port}"}}
     try:
         for name, (scenario, options) in LABS.items():
             inventory = make_inventory(name, network=free_network(), computes=COMPUTES.get(name, 2), dvs=1)

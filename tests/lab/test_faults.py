@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from console.airflow_api import Run, TaskInstance
+from tests.receivers import WebServer
 from tests.scenarios import Site, audit, first_compute, record
 
 from .conftest import on
@@ -87,7 +88,9 @@ def rest(site: Site) -> httpx.Client:
 
 
 @on("killed")
-def test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_installer_runs(site: Site) -> None:
+def test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_installer_runs(
+    site: Site, told: WebServer
+) -> None:
     computes = [first_compute(site)]
     site.lab.fault(SLOW_INSTALLER)
     site.lab.fault({"ssh": {"match": r"# A4\.6 install_computes on "}, "do": "delay", "seconds": 3})
@@ -106,6 +109,8 @@ def test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_inst
     audit(site, tuple(computes))
     install = next(event for event in record(site, run) if event["step"] == "install_computes")
     assert install["late"] is True
+    heard = [posted["found"] for _, posted in told.posts if (posted["cluster"], posted["event"]) == (site.name, "late")]
+    assert any("A4.6 install_computes" in found for found in heard), heard
 
 
 @on("cancelled")
