@@ -1,8 +1,9 @@
-"""What Airflow itself must know of this project: a run's deadline, and whom to tell when something is cancelled."""
+"""What Airflow itself must know of this project: a run's deadline, and whom to tell when something is cancelled or ends."""
 
 from airflow.plugins_manager import AirflowPlugin
 from tecs.cancelling import CancelListener
 from tecs.deadlines import PlannedEnd
+from tecs.keeping import RecordListener
 
 
 class TecsPlugin(AirflowPlugin):
@@ -10,4 +11,4 @@ class TecsPlugin(AirflowPlugin):
 
     name = "tecs"
     deadline_references = [PlannedEnd]  # noqa: RUF012  Airflow reads it from the class
-    listeners = [CancelListener()]  # noqa: RUF012
+    listeners = [CancelListener(), RecordListener()]  # noqa: RUF012

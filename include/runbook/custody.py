@@ -10,16 +10,24 @@ It lies on the host that every run must reach anyway, so that workers on differe
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import ConnectionLost, FactUnreadable
 from include.runbook.lock import Holder, read_holder
-from include.runbook.shell import Output, quote
+from include.runbook.redaction import masked
+from include.runbook.shell import Output, printable, quote
 from include.runbook.step import Run
 
 _MARK = "==tecs-rollback=="
+
+TEXT_LIMIT = 6000
+"""Characters of one text in the record: a step's script and the end of its output are shorter than that."""
+
+WRITE_LIMIT = 60_000
+"""Bytes that are appended at once: `cat` writes them in one go, and a shell takes them as one argument (128 KiB)."""
 
 
 @dataclass(frozen=True)
@@ -90,22 +98,81 @@ def read(output: Output, cluster: Cluster) -> Custody:
     return Custody(read_holder(parts[0]), pins, frozenset(parts[2].split()))
 
 
-def record_script(run: Run, event: dict[str, object]) -> str:
-    """Return the script that appends one event to the run's record, atomically for lines of this size."""
+def record_script(run: Run, *events: Mapping[str, object], begin: bool = True) -> str:
+    """Return the script that appends events to the run's record, in one write. They go through `kept`.
+
+    Steps on many hosts write at the same time. One `cat` of a small file is one write, whatever the shell's printf does.
+    Without `begin`, a run that has no record, because it ended before it touched anything, gets none.
+    """
     path = quote(record_path(run))
-    line = json.dumps(event, ensure_ascii=False, sort_keys=True)
-    return f"mkdir -p \"$(dirname {path})\" && printf '%s\\n' {quote(line)} >> {path}"
+    lines = "\n".join(json.dumps(kept(event), ensure_ascii=False, sort_keys=True) for event in events)
+    first = f'mkdir -p "$(dirname {path})" || exit $?' if begin else f"test -e {path} || exit 0"
+    return f"""\
+{first}
+umask 077
+new=$(mktemp {path}.XXXXXX) || exit $?
+trap 'rm -f "$new"' EXIT
+printf '%s\\n' {quote(lines)} > "$new" && cat "$new" >> {path}"""
+
+
+def record_scripts(run: Run, events: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """Yield the scripts that append many events, as few as one write and one argument of a shell allow."""
+    packed: list[Mapping[str, object]] = []
+    size = 0
+    for event in events:
+        more = _size(kept(event))
+        if packed and size + more > WRITE_LIMIT:
+            yield record_script(run, *packed)
+            packed, size = [], 0
+        packed.append(event)
+        size += more
+    if packed:
+        yield record_script(run, *packed)
+
+
+def kept(event: Mapping[str, object]) -> dict[str, Any]:
+    """Return an event as it may lie in a record: without secrets, control characters and anything endless."""
+    safe = {str(key): _kept(value, TEXT_LIMIT) for key, value in event.items()}
+    if _size(safe) <= WRITE_LIMIT:
+        return safe
+    single = {key: value for key, value in safe.items() if not isinstance(value, (list, dict))}
+    return {key: _kept(value, TEXT_LIMIT // 10) for key, value in single.items()} | {"shortened": True}
+
+
+def _size(event: Mapping[str, object]) -> int:
+    """How many bytes it is as a word of a shell, which is longer than what is written."""
+    return len(quote(json.dumps(event, ensure_ascii=False)).encode())
+
+
+def _kept(value: object, most: int) -> Any:
+    if isinstance(value, str):
+        return shortened(masked(printable(value)).encode("utf-8", "replace").decode(), most)
+    if isinstance(value, Mapping):
+        return {str(_kept(str(key), most)): _kept(each, most) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_kept(each, most) for each in value]
+    return value
+
+
+def shortened(text: str, most: int = TEXT_LIMIT) -> str:
+    """Return the text, or its beginning and its end where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def read_record(text: str) -> tuple[dict[str, Any], ...]:
     """Read a run's record; a line that a crash has cut off is kept as unreadable."""
-    events = []
-    for line in text.splitlines():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            events.append({"event": "unreadable", "line": line[:200]})
-    return tuple(events)
+    return tuple(_event(line) for line in text.split("\n") if line.strip())
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    return event if isinstance(event, dict) else {"event": "unreadable", "line": line[:200]}
 
 
 def ssh_to(cluster: Cluster, host: Host) -> str:

@@ -119,7 +119,7 @@ class Setting:
 
 def read_settings(text: str) -> tuple[Setting, ...]:
     """Read what `conf_edit compare` printed."""
-    return tuple(_setting(json.loads(line)) for line in text.splitlines())
+    return tuple(setting_of(json.loads(line)) for line in text.splitlines())
 
 
 def differences_told(settings: Sequence[Setting]) -> str:
@@ -131,7 +131,8 @@ def differences_told(settings: Sequence[Setting]) -> str:
     return "every setting is as before, or as carry_over says"
 
 
-def _setting(row: dict[str, Any]) -> Setting:
+def setting_of(row: Mapping[str, Any]) -> Setting:
+    """Return the setting that one line of `conf_edit compare` tells of."""
     before, fresh, after = (tuple(row[file]) for file in ("before", "fresh", "after"))
     return Setting(row["section"], row["key"], row["rule"], before, fresh, after, row["changed"])
 

@@ -49,6 +49,27 @@ Say = Callable[[str], None]
 """Where progress goes, one line at a time."""
 
 
+class Witness(Protocol):
+    """Hears what a step does besides what it says: the run's record."""
+
+    def acting(self) -> None:
+        """The action is sent next: whatever becomes of this process, it may have been carried out."""
+
+    def acted(self, output: str) -> None:
+        """The action has ended, with these last lines of output."""
+
+
+class Unwitnessed:
+    """For whoever keeps no record."""
+
+    def acting(self) -> None: ...
+
+    def acted(self, output: str) -> None: ...
+
+
+UNWITNESSED = Unwitnessed()
+
+
 def judge(goal: Goal, hosts: Hosts) -> Verdict:
     """Read the live state that `goal` is about, hosts side by side, and judge it."""
     return judge_each((goal,), hosts)[0]
@@ -150,11 +171,14 @@ def require(step: Step, hosts: Hosts) -> None:
             raise PreconditionFailed(step.label, step.host.name, goal.sentence, verdict.found, step.advice or _RESUME)
 
 
-def act(step: Step, hosts: Hosts, run: Run, say: Say) -> None:
+def act(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness) -> None:
     """Run the step's action to its end, or raise with what it printed."""
     limit = step.kind.timing.limit_at(run.cluster.pace)
+    witness.acting()
     output = hosts.run(step.host, signed(step), limit)
-    for line in last_lines(output.stdout + output.stderr, 50).splitlines():
+    printed = last_lines(output.stdout + output.stderr, 50)
+    witness.acted(printed)
+    for line in printed.splitlines():
         say(line)
     if step.explain:
         step.explain(output)
@@ -178,13 +202,13 @@ def prove(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
         pause = min(pause * 1.5, max(0.2, 5 / run.cluster.pace))
 
 
-def perform(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
+def perform(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness = UNWITNESSED) -> Outcome:
     """Make the step's goal true and prove it; do nothing where it is true already."""
     if (outcome := already_true(step, hosts, say)) is not None:
         return outcome
     require(step, hosts)
     if step.action:
-        act(step, hosts, run, say)
+        act(step, hosts, run, say, witness)
     return prove(step, hosts, run, say)
 
 
@@ -212,7 +236,7 @@ def job_age(step: Step, hosts: Hosts, run: Run) -> float:
     return job.read_age(hosts.run(step.host, job.age(folder_of(step, run)), READ_LIMIT))
 
 
-def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
+def begin(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness = UNWITNESSED) -> Outcome | None:
     """Start the step's detached job, or attach to it, and return None; or the outcome where no job is needed.
 
     A job that failed and was reported is put aside and begun anew: an operator has cleared the task.
@@ -229,16 +253,18 @@ def begin(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome | None:
     if found.state is not job.State.NONE:
         _expect_ok(step, hosts.run(step.host, job.retire(folder), READ_LIMIT))
     limit = step.kind.timing.limit_at(run.cluster.pace)
+    witness.acting()
     _expect_ok(step, hosts.run(step.host, job.start(folder, signed(step), limit), READ_LIMIT))
     say(f"job started on {step.host.name} in {folder}")
     return None
 
 
-def finish(step: Step, hosts: Hosts, run: Run, say: Say) -> Outcome:
+def finish(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness = UNWITNESSED) -> Outcome:
     """Take the result of the ended job and prove the step's goal; raise with the job's last lines when it failed."""
     folder = folder_of(step, run)
     ended = look(step, hosts, run)
     tail = _tail_of_job(step, hosts, folder)
+    witness.acted(tail)
     if ended.state is job.State.NONE:
         raise JobLost(step.label, step.host.name, folder, "", step.advice or _RESUME)
     if hosts.run(step.host, job.mark_seen(folder), READ_LIMIT).status is None:

@@ -27,6 +27,7 @@ from include.runbook.room import rooms_to_drain
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Read, Run, Verdict
 from include.runbook.steps.databases import schemas_safe
+from include.runbook.survey import Survey, questions, surveyed
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,20 @@ class Findings:
 
 async def look(run: Run, credentials_of: CredentialsOf) -> Findings:
     """Read every host and judge every precondition of the run's scenario. Nothing is changed."""
-    goals = (*preconditions(run), *(goal for goals in of_each_compute(run).values() for goal in goals))
-    answers = await sweep(run.cluster, [read for goal in goals for read in goal.reads], credentials_of)
+    answers = await sweep(run.cluster, _reads(run), credentials_of)
     return findings(run, answers.judge)
+
+
+async def look_and_survey(run: Run, credentials_of: CredentialsOf) -> tuple[Findings, Survey]:
+    """Judge every precondition, and survey the cluster as the run finds it, in one sweep over the hosts."""
+    asked = questions(run.cluster)
+    answers = await sweep(run.cluster, [*_reads(run), *asked.reads], credentials_of)
+    return findings(run, answers.judge), surveyed(asked, answers)
+
+
+def _reads(run: Run) -> list[Read]:
+    goals = (*preconditions(run), *(goal for goals in of_each_compute(run).values() for goal in goals))
+    return [read for goal in goals for read in goal.reads]
 
 
 def findings(run: Run, judge: Callable[[Goal], Verdict]) -> Findings:

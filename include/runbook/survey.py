@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from include.runbook import facts
 from include.runbook.both_views import one_view
-from include.runbook.cluster import Cluster
+from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import RunbookError
 from include.runbook.goals import (
     CONSTRAINTS,
@@ -24,8 +24,8 @@ from include.runbook.goals import (
     servers_in,
     services_in,
 )
-from include.runbook.reach import CredentialsOf, sweep
-from include.runbook.step import Read
+from include.runbook.reach import CredentialsOf, Sweep, sweep
+from include.runbook.step import Goal, Read
 
 ALL_SERVERS = "openstack server list --all-projects --long --limit -1 -f json"
 
@@ -65,20 +65,59 @@ def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ..
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class Questions:
+    """The reads that a survey of the cluster is made of, so that a sweep that is due anyway can ask them along."""
+
+    cluster: Cluster
+    status: Read
+    name: Read
+    agreed: Goal
+    whole: Goal
+    constraints: Read
+    properties: Read
+    servers: Read
+    services: Read
+    probes: Mapping[Host, Read]
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Every read of the survey."""
+        of_pair = (self.status, self.name, *self.agreed.reads, *self.whole.reads, self.constraints, self.properties)
+        return (*of_pair, self.servers, self.services, *self.probes.values())
+
+
+def questions(cluster: Cluster) -> Questions:
+    """Return what is to be read of the cluster."""
+    a = cluster.controllers.a
+    return Questions(
+        cluster,
+        status=Read(a, CRM_MON),
+        name=Read(a, THIS_NODE),
+        agreed=one_view(cluster),
+        whole=all_started(a),
+        constraints=Read(a, CONSTRAINTS),
+        properties=Read(a, PROPERTIES),
+        servers=Read(a, cloud(cluster, ALL_SERVERS)),
+        services=Read(a, compute_services(cluster)),
+        probes={host: release_probe(cluster, host) for host in cluster.nodes},
+    )
+
+
 async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     """Read the cluster now."""
+    asked = questions(cluster)
+    return surveyed(asked, await sweep(cluster, asked.reads, credentials_of))
+
+
+def surveyed(asked: Questions, answers: Sweep) -> Survey:
+    """Return the survey that the answers to its questions make."""
+    cluster = asked.cluster
     a, b = cluster.controllers.a, cluster.controllers.b
-    status, name, agreed = Read(a, CRM_MON), Read(a, THIS_NODE), one_view(cluster)
-    constraints, properties = Read(a, CONSTRAINTS), Read(a, PROPERTIES)
-    servers, services = Read(a, cloud(cluster, ALL_SERVERS)), Read(a, compute_services(cluster))
-    probes = {host: release_probe(cluster, host) for host in cluster.nodes}
-    whole = all_started(a)
-    reads = [status, name, *agreed.reads, *whole.reads, constraints, properties, servers, services, *probes.values()]
-    answers = await sweep(cluster, reads, credentials_of)
     problems: list[str] = []
     unread: dict[str, str] = {}
     releases: dict[str, str | None] = {}
-    for host, probe in probes.items():
+    for host, probe in asked.probes.items():
         try:
             releases[host.name] = release_of(cluster, host, answers.output(probe))
         except RunbookError as error:
@@ -90,21 +129,21 @@ async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
     vms: dict[str, str] = {}
     up: dict[str, bool] = {}
     try:
-        seen = cluster_status(a, answers.output(status))
-        here = node_name(a, answers.output(name))
+        seen = cluster_status(a, answers.output(asked.status))
+        here = node_name(a, answers.output(asked.name))
         where = seen.located(cluster.float_ip_resource)
         online = tuple(node.name for node in seen.nodes if node.online)
         if len(where) == 1:
             active = a.name if where[0] == here else b.name
-        found = facts.parse_constraints(answers.output(constraints).stdout, source=f"{a.name}: {CONSTRAINTS}")
+        found = facts.parse_constraints(answers.output(asked.constraints).stdout, source=f"{a.name}: {CONSTRAINTS}")
         ids = tuple(c.id for c in found if c.resource == cluster.float_ip_resource)
-        kept = facts.parse_cluster_properties(answers.output(properties).stdout, source=f"{a.name}: {PROPERTIES}")
+        kept = facts.parse_cluster_properties(answers.output(asked.properties).stdout, source=f"{a.name}: {PROPERTIES}")
         maintenance = facts.maintenance_by(kept) is not None
-        vms = {vm.name: vm.host or "nowhere" for vm in servers_in(a, ALL_SERVERS, answers.output(servers))}
-        up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(services))}
+        vms = {vm.name: vm.host or "nowhere" for vm in servers_in(a, ALL_SERVERS, answers.output(asked.servers))}
+        up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(asked.services))}
     except RunbookError as error:
         problems.append(str(error))
-    started, views = answers.judge(whole), answers.judge(agreed)
+    started, views = answers.judge(asked.whole), answers.judge(asked.agreed)
     if not views.met:
         problems.append(views.found)
     trouble = "" if started.met else started.found

@@ -99,7 +99,8 @@ class AskConsent(HITLOperator):
             with SshHosts(run.cluster, self.log) as hosts:
                 require_lock(run, hosts)
                 names = ", ".join(map(str, self._left(run, compute, hosts))) or "none any more"
-                self._record(context, run, hosts, f"{by} answered at {at}: {chosen}. VMs that stay: {names}")
+                told = f"{by} answered at {at}: {chosen}. VMs that stay: {names}"
+                self._record(context, run, hosts, told, {"by": by, "at": at, "answer": chosen})
                 if chosen in ANSWERS:
                     asked = context["ti"].xcom_pull(key=ASKED, map_indexes=context["ti"].map_index) or ()
                     consent = Consent(self.host, ANSWERS[chosen], by, at, tuple(asked))
@@ -124,7 +125,7 @@ class AskConsent(HITLOperator):
         read = standing_answer(run, compute)
         return consents_in(read, hosts.run(read.host, read.command, READ_LIMIT)).get(compute.name)
 
-    def _record(self, context: Context, run: Run, hosts: SshHosts, found: str) -> None:
+    def _record(self, context: Context, run: Run, hosts: SshHosts, found: str, answer: dict[str, str]) -> None:
         self.log.info(found)
         event = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,6 +135,7 @@ class AskConsent(HITLOperator):
             "host": self.host,
             "outcome": "done",
             "found": found,
+            **answer,
         }
         _expect_ok(run.cluster.daisy, custody.record_script(run, event), hosts)
 
@@ -173,6 +175,7 @@ class GoOnOrGiveBack(RunbookStep):
     """
 
     template_fields: Sequence[str] = (*RunbookStep.template_fields, "ready")
+    records_itself = False
 
     def __init__(self, *, ready: XComArg | list[str] | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -216,7 +219,7 @@ class GoOnOrGiveBack(RunbookStep):
                 step = kind(self.step).make(kept, run.cluster.controllers.a)
                 require_lock(kept, hosts)
                 with self._recorded(context, step, kept, hosts) as recorded:
-                    recorded.outcome = perform(step, hosts, kept, self.log.info)
+                    recorded.outcome = perform(step, hosts, kept, self.log.info, recorded)
                 told.append(f"the scheduler may use {', '.join(c.name for c in kept.computes)} as before")
         return "; ".join(told) or "every compute has been taken down already"
 

@@ -13,8 +13,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from include.runbook.errors import PreconditionFailed
 from include.runbook.goals import taken_down
 from include.runbook.plan import plan_text
-from include.runbook.preconditions import look
+from include.runbook.preconditions import look, look_and_survey
 from include.runbook.reach import sweep
+from include.runbook.record_events import begun, surveyed
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.step import Run
@@ -23,6 +24,7 @@ from include.runbook.survey import Survey, survey, wanting
 from tecs.batches import batch_run_id, batch_state
 from tecs.failures import reported
 from tecs.plans import plan_of
+from tecs.recording import append
 from tecs.requests import require_living_parent, run_of
 from tecs.ssh import cached_credentials
 from tecs.telling import tell_start
@@ -42,17 +44,30 @@ def plan() -> None:
 
 
 def check() -> None:
-    """Read every host and refuse to begin unless all that the scenario needs holds. All problems are told at once."""
+    """Read every host and refuse to begin unless all that the scenario needs holds. All problems are told at once.
+
+    The run's record begins here: with the plan, what was asked for, and the cluster as it was found.
+    """
     context = get_current_context()
     with reported(log):
         require_living_parent(context)
         run = run_of(context)
-        require_preconditions(run, context)
+        before = require_preconditions(run, context)
+        run_id = context["run_id"]
+        events = [begun(plan_of(context["dag"], run), run_id), *(surveyed(before, run_id, "before") if before else ())]
+        append(run, events, log)
 
 
-def require_preconditions(run: Run, context: Context) -> None:
-    """Raise PreconditionFailed with everything that does not hold."""
-    found_ = asyncio.run(look(run, cached_credentials()))
+def require_preconditions(run: Run, context: Context) -> Survey | None:
+    """Raise PreconditionFailed with everything that does not hold. Return the cluster as it was found.
+
+    A batch does not look at all of the cluster again: the run that it belongs to has.
+    """
+    before = None
+    if run.batch:
+        found_ = asyncio.run(look(run, cached_credentials()))
+    else:
+        found_, before = asyncio.run(look_and_survey(run, cached_credentials()))
     for finding in found_.all:
         log.info(finding)
     for finding in found_.excused:
@@ -63,6 +78,7 @@ def require_preconditions(run: Run, context: Context) -> None:
         raise PreconditionFailed(
             context["ti"].task_id, run.cluster.name, "every precondition to hold", f"\n{found}", advice
         )
+    return before
 
 
 def computes() -> list[str]:
@@ -173,6 +189,8 @@ def prove(computes_back: Sequence[str] = ()) -> None:
     with reported(log):
         run = run_of(context)
         now = asyncio.run(survey(run.cluster, cached_credentials()))
+        if not run.batch:
+            append(run, surveyed(now, context["run_id"], "after"), log)
         for host, release in now.releases.items():
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)

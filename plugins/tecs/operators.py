@@ -41,6 +41,7 @@ class RunbookStep(SSHOperator):
     template_fields_renderers: ClassVar[dict[str, str]] = {"command": "bash"}
     template_ext: Sequence[str] = ()
     ui_color = "#e8f0fe"
+    records_itself = True
 
     def __init__(self, *, step: str, host: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -80,7 +81,7 @@ class RunbookStep(SSHOperator):
                 step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
                 with self._recorded(context, step, run, hosts) as recorded:
-                    recorded.outcome = perform(step, hosts, run, self._say)
+                    recorded.outcome = perform(step, hosts, run, self._say, recorded)
         skip_if_true(recorded.outcome)
 
     def on_kill(self) -> None:
@@ -154,7 +155,7 @@ class DetachedStep(RunbookStep):
                     context, step, run, hosts, begun=event["begun"], warned=event.get("warned", False)
                 ) as recorded:
                     require_living_parent(context)
-                    recorded.outcome = finish(step, hosts, run, self._say)
+                    recorded.outcome = finish(step, hosts, run, self._say, recorded)
 
     def on_kill(self) -> None:
         """End the job if the task is killed before the trigger has taken it over; from then on the trigger does."""
@@ -167,7 +168,7 @@ class DetachedStep(RunbookStep):
         """Start the job or attach to it; only what ends here is recorded here."""
         self._starting = step, run
         try:
-            outcome = begin(step, hosts, run, self._say)
+            outcome = begin(step, hosts, run, self._say, self._recorded(context, step, run, hosts))
         except RunbookError:
             with self._recorded(context, step, run, hosts):
                 raise

@@ -33,6 +33,7 @@ from tecs.batches import ONLY_LOST_WORKERS, BatchRun
 from tecs.consent import AskConsent, GoOnOrGiveBack
 from tecs.deadlines import PlannedEnd, report_missed_deadline
 from tecs.operators import DetachedStep, RunbookStep
+from tecs.recording import record_failure
 from tecs.telling import tell_failed
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
             "retries": 3,
             "retry_delay": RETRY_DELAY,
             "trigger_rule": TriggerRule.NONE_FAILED,
-            "on_failure_callback": tell_failed,
+            "on_failure_callback": [record_failure, tell_failed],
         },
         deadline=[
             DeadlineAlert(
@@ -199,7 +200,12 @@ def go_on_or_give_back(ready: XComArg) -> GoOnOrGiveBack:
     """Return the task that nothing passes unless all before it is well; it undoes what the drain has changed on computes
     that are not among those that are `ready`."""
     this = kind("give_back_computes")
-    return GoOnOrGiveBack(step=this.name, ready=ready, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
+    return GoOnOrGiveBack(
+        step=this.name,
+        ready=ready,
+        **_common(this),
+        trigger_rule=TriggerRule.ALL_DONE,
+    )
 
 
 def decide(id: str, sentence: str, function: Callable[..., Any], *arguments: XComArg) -> BaseOperator:

@@ -68,6 +68,26 @@ def test_a_step_that_had_something_to_do_succeeds_and_is_recorded(operator: Make
 
 
 @pytest.mark.usefixtures("locked")
+def test_the_script_is_recorded_before_it_is_sent(
+    operator: Make, sessions: Callable[[OnRun], None], site: Site
+) -> None:
+    """A process that dies while the script runs must have left word of it."""
+    recorded_by_then: list[dict[str, Any]] = []
+
+    def look(host: Host, script: str) -> None:
+        if script.startswith("# A4.1 save_nova_conf"):
+            recorded_by_then.extend(record(site.cluster))
+
+    sessions(look)
+    nova_conf(site)
+    save(operator)
+    last = recorded_by_then[-1]
+    assert (last["event"], last["step"], last["host"]) == ("acting", "save_nova_conf", "host-10-43-203-101")
+    assert "nova_old.conf" in last["command"]
+    assert [event.get("event") for event in record(site.cluster)[-2:]] == ["acting", None]
+
+
+@pytest.mark.usefixtures("locked")
 def test_a_step_that_is_true_already_is_skipped_and_recorded(operator: Make, site: Site) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -198,7 +218,7 @@ def test_a_late_step_is_warned_about_while_it_runs_and_recorded_as_late(
     warned_while_running = []
 
     def slow(host: Host, script: str) -> None:
-        if "mkdir" in script and "/saved/" in script:
+        if "mkdir" in script and "/saved/" in script and "/record/" not in script:
             time.sleep(0.5)
             warned_while_running.extend(message for message in caplog.messages if "SLA crossed" in message)
 
@@ -287,7 +307,9 @@ def test_a_long_step_waits_without_a_worker_and_is_proven_at_the_end(operator: M
     assert trigger.label == "A4.5 uninstall_compute on host-10-43-203-101"
     wait(staged)
     resume(operator)
-    assert record(staged.cluster)[-1]["outcome"] == "done"
+    acting, done = record(staged.cluster)[-2:]
+    assert (acting["event"], acting["step"]) == ("acting", "uninstall_compute")
+    assert (done["outcome"], done["output"]) == ("done", "cleaning")
 
 
 def test_a_long_step_that_is_true_already_is_skipped(operator: Make, staged: Site) -> None:
