@@ -21,5 +21,5 @@ COPY --chown=airflow:root dags /opt/airflow/dags
 RUN for dag in /opt/airflow/dags/*.py; do AIRFLOW_HOME=/tmp/check PYTHONDONTWRITEBYTECODE=1 python "$dag" || exit 1; done \
     && rm -r /tmp/check
 
-# The volume of logins takes its owner from this folder.
-RUN mkdir -m 700 /opt/airflow/login
+# The volumes of logins and of runs' pages take their owners from these folders.
+RUN mkdir -m 700 /opt/airflow/login /opt/airflow/records

@@ -9,7 +9,7 @@ SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
+.PHONY: help demo up down plan record check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ down: ## end everything that demo or up started
 
 plan: runtime ## print a plan before anything is touched: SCENARIO=A|B|C CLUSTER=name
 	@$(PY) -m console.plan --scenario $(SCENARIO) --cluster $(CLUSTER)
+
+record: runtime ## write the page of a run's record now, also while it goes on: CLUSTER=name RUN=id
+	@$(PY) -m console.record --cluster $(CLUSTER) --run '$(RUN)'
 
 check-cluster: runtime ## validate an inventory, and its hosts and pre-conditions over SSH: CLUSTER=name SCENARIO=A|B|C
 	@$(PY) -m console.check_cluster --scenario $(SCENARIO) --cluster $(CLUSTER)

@@ -87,6 +87,8 @@ def airflow_environment(place: Place, secrets: Secrets) -> dict[str, str]:
         # a new DAG file is seen within seconds (a changed one always is)
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        # where the pages of runs are kept, so that they outlive the stack's Airflow
+        "TECS_RECORDS": str(place.state / "records"),
     }
     if place.lab is not None:
         settings["AIRFLOW__SECRETS__BACKEND"] = "airflow.secrets.local_filesystem.LocalFilesystemBackend"

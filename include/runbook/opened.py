@@ -108,7 +108,7 @@ def _ban(record: Record) -> Iterator[Opened]:
     tries = _tries(record, "ban_float_ip_on_b")
     if tries:
         what = f"B ({record.b}) is banned from the float IP"
-        todo = "Leave the ban: it keeps B from taking over before it is proven. Step A5.8 of the resumed run clears it."
+        todo = "Leave the ban: it keeps B from taking over before it is proven. Step A5.8 clears it."
         until = _proven_after(record, "clear_ban", tries[-1])
         yield Opened(what, tries[0].begun, until, todo, _sure(tries))
 

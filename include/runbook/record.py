@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from include.runbook.custody import Custody, shortened
+from include.runbook.custody import Custody, quote_name, shortened
 from include.runbook.lock import Holder
 from include.runbook.nova_settings import Setting, setting_of
 from include.runbook.shell import printable
@@ -172,9 +172,14 @@ class Record:
 
 
 def read(events: Iterable[Event], owner: str, cluster: str, kept: Custody, now: datetime) -> Record:
-    """Return the record that the events are, in the order in which they were written; `kept` was read with them."""
+    """Return the record that the events are, in the order in which they were written; `kept` was read with them.
+
+    Of the owner no more may be known than the name of the record's file.
+    """
     events = tuple(events)
     begun = [event for event in events if event.get("event") == "begun"]
+    told = (f"{text(event, 'dag')}/{text(event, 'run_id')}" for event in begun)
+    owner = next((name for name in told if quote_name(name) == quote_name(owner)), owner)
     parts = _parts(begun, events, owner, now)
     first: Event = next((event for event in begun if event.get("batch") is not True), {})
     settings = {

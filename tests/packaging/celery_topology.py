@@ -217,6 +217,7 @@ class Topology:
             ("localhost:8974", f"127.0.0.1:{self.ports['scheduler']}"),
             ("/opt/airflow/clusters", str(self.folder / "lab" / "clusters")),
             ("/opt/airflow/login", str(self.folder / "login")),
+            ("/opt/airflow/records", str(self.folder / "records")),
             ("/opt/airflow", str(PROJECT)),
         ):
             text = text.replace(theirs, ours)

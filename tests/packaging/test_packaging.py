@@ -163,8 +163,14 @@ def test_every_volume_in_use_is_declared_and_every_declared_one_is_in_use() -> N
     assert named == loaded["volumes"].keys()
 
 
+def test_the_pages_of_runs_are_kept_by_every_service_that_may_end_a_run() -> None:
+    for name in ("scheduler", "api-server"):
+        folder = services(GIVEN)[name].environment["TECS_RECORDS"]
+        assert f"records:{folder}" in compose_text()["services"][name]["volumes"], name
+
+
 def test_inventories_are_mounted_read_only_where_the_product_looks_for_them() -> None:
-    for name in AIRFLOW_SERVICES - {"init", "api-server"}:
+    for name in AIRFLOW_SERVICES - {"init"}:
         folder = services(GIVEN)[name].environment["TECS_CLUSTERS"]
         mounts = filled(compose_text()["services"][name]["volumes"], GIVEN)
         assert f"{GIVEN['TECS_CLUSTERS_FOLDER']}:{folder}:ro" in mounts, name

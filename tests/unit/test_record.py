@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from include.runbook import record_events
-from include.runbook.custody import Custody, kept, read_record
+from include.runbook.custody import Custody, kept, quote_name, read_record
 from include.runbook.lock import Holder
 from include.runbook.opened import Opened, opened
 from include.runbook.plan import Plan, Stage
-from include.runbook.record import Record, Result, State, visible
+from include.runbook.record import Record, Result, State, read, visible
 from include.runbook.step import Run, VmPolicy, kind
 from include.runbook.survey import Survey
 
@@ -118,6 +118,12 @@ def test_a_run_whose_beginning_was_not_recorded_is_told_of_all_the_same() -> Non
     of = record(*step(1, 2, "A2_ban_float_ip_on_b", A), ended(3, "failed"))
     assert of.whole is not None
     assert (of.whole.begun, of.whole.state, len(of.whole.attempts)) == (at(1), State.FAILED, 1)
+
+
+def test_the_owner_is_known_by_the_name_of_the_records_file() -> None:
+    """Who reads a record by hand knows that name only; the lock names the run itself."""
+    assert read([began({})], quote_name(OWNER), "test", LOCKED, at(1)).owner == OWNER
+    assert read([began({}, dag="../x")], quote_name(OWNER), "test", LOCKED, at(1)).owner == quote_name(OWNER)
 
 
 def test_a_run_that_left_no_record_has_no_part() -> None:
