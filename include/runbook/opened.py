@@ -48,7 +48,7 @@ def opened(record: Record) -> tuple[Opened, ...]:
 def _lock(record: Record) -> Iterator[Opened]:
     taken, held = _first(record, "take_lock"), record.lock
     if held is not None and held.owner == record.owner:
-        gone = record.whole is not None and record.whole.state is not State.RUNNING
+        gone = record.state is not State.RUNNING
         todo = "No other run can change the cluster. Only if this one is never resumed: start a new one with take_over."
         since = taken.begun if taken else None
         yield Opened(

@@ -91,7 +91,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Part:
-    """The run itself, or one of its batches: what was asked for, its plan, its tries and how it ended."""
+    """The run itself, or one of its batches: what was asked for, its plan, its tries and how Airflow has ended it.
+
+    `by_hand`: a person has, and Airflow has marked skipped what had not begun.
+    """
 
     run_id: str
     dag: str
@@ -105,6 +108,7 @@ class Part:
     attempts: tuple[Attempt, ...] = ()
     state: State = State.RUNNING
     ended: datetime | None = None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,20 @@ class Record:
     def whole(self) -> Part | None:
         """The run itself; None for one that ended before it was allowed to begin."""
         return next((part for part in self.parts if not part.batch), None)
+
+    @property
+    def state(self) -> State:
+        """How the run stands. Airflow's word that it has succeeded counts only with the proof, which releases the lock last.
+
+        A run that a person has ended and whose failed tasks alone are cleared is a success to Airflow: the rest is skipped.
+        """
+        if self.whole is None:
+            return State.FAILED
+        if self.whole.state is not State.SUCCESS:
+            return self.whole.state
+        mine = self.lock is not None and self.lock.owner == self.owner
+        released = [a for a in self.whole.attempts if a.step == "release_lock" and a.result.good]
+        return State.SUCCESS if released and not mine and not self.reinstalling else State.FAILED
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -259,6 +277,7 @@ def _parts(begun: list[Event], events: tuple[Event, ...], owner: str, now: datet
             attempts=tuple(mine),
             state=end[0] if end else State.RUNNING,
             ended=end[1] if end else None,
+            by_hand=end is not None and "manually" in text(ended.get(run_id, {}), "why"),
         )
         parts.append(part)
     return tuple(sorted(parts, key=lambda part: (part.batch, part.begun)))

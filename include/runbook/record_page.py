@@ -84,6 +84,7 @@ def page(record: Record) -> str:
         whole=whole,
         headline=_headline(record, troubles),
         troubles=troubles[:ROWS],
+        resume=_resume(record),
         open=[each for each in things if each.open],
         closed=[each for each in things if not each.open],
         picture=picture(record, whole) if whole else None,
@@ -113,7 +114,7 @@ def title(record: Record, attempt: Attempt) -> str:
 
 
 def _headline(record: Record, troubles: list[Trouble]) -> Headline:
-    state = record.whole.state if record.whole else State.FAILED
+    state = record.state
     where = f"{troubles[0].title}{f' ({troubles[0].host})' if troubles[0].host else ''}" if troubles else ""
     if state is State.SUCCESS:
         release = record.whole.target if record.whole else ""
@@ -122,6 +123,10 @@ def _headline(record: Record, troubles: list[Trouble]) -> Headline:
         current = [title(record, a) for a in record.attempts if a.result is Result.RUNNING]
         told = "; ".join(dict.fromkeys(current)) or "between two steps, or no step has been recorded for a while"
         return Headline(state, "GOES ON" if not troubles else "GOES ON, WITH FAILURES", told)
+    if record.whole and record.whole.state is State.SUCCESS:
+        return Headline(
+            state, "NOT PROVEN", f"Airflow calls the run a success; {where or 'its last steps were not done'}"
+        )
     if not record.attempts:
         return Headline(
             state, "REFUSED", "the run ended before anything was touched; its first tasks in Airflow say why"
@@ -143,6 +148,19 @@ def _troubles(record: Record) -> list[Trouble]:
             todo = "see on the host what it has done; resumed, the step reads that before it acts"
         troubles.append(Trouble(title(record, attempt), attempt.host, attempt.ended or attempt.begun, found, todo))
     return troubles
+
+
+def _resume(record: Record) -> str:
+    """Say how the run is resumed; empty where it has not failed."""
+    if record.state is not State.FAILED or record.whole is None:
+        return ""
+    if record.whole.by_hand or record.whole.state is State.SUCCESS:
+        return (
+            "A person has ended this run, and Airflow has marked as skipped what had not begun. To resume it, clear with "
+            "Downstream what is named under What went wrong, or else the first task that was skipped so. Do not clear Only "
+            "failed: the rest would stay skipped, and the run would seem a success."
+        )
+    return "Mend what went wrong, then resume the run: in Airflow, Clear, Only failed. It closes what follows."
 
 
 def _took(whole: Part | None, now: datetime) -> float:

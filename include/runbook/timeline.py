@@ -161,7 +161,8 @@ def _note(stage: _Stage, worst: Result | None, now: datetime) -> str:
     if worst is Result.ALREADY_TRUE:
         return "already true"
     acted = [a for a in stage.attempts if a.result is not Result.ALREADY_TRUE]
-    took = (max(a.ended or now for a in acted) - min(a.begun for a in acted)).total_seconds()
+    busy = _without_pauses((a.begun, a.ended or now) for a in acted)
+    took = sum((end - begin).total_seconds() for begin, end in busy)
     planned = (stage.planned[1] - stage.planned[0]).total_seconds() if stage.planned else 0.0
     of = f" of {clock(planned)}" if planned else ""
     word = {Result.FAILED: "FAILED ", Result.INTERRUPTED: "CUT OFF ", Result.RUNNING: "running "}.get(worst, "")

@@ -34,6 +34,7 @@ from .record_runs import (
 
 GOLDEN = Path(__file__).parent / "data" / "record_page.html"
 BATCH = "run-1__batch-001"
+RELEASED = step(1, 2, "E2_release_lock", "daisy")
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\" ' </pre></svg></title>{{ 7*7 }}\x1b[31m\u202e"
 
 
@@ -163,12 +164,39 @@ def test_the_json_is_json_and_tells_what_is_open() -> None:
         (record(began({}), *failed(1, 2, "A2_x", A), ended(3, "failed")), "FAILED</b>: A2 x (host-11)"),
         (record(began({}), acting(1, "A2_x", A), ended(3, "failed")), "STOPPED</b>: A2 x (host-11)"),
         (record(began({}), *step(1, 2, "A2_x", A), ended(3, "failed")), "Airflow ended the run"),
-        (record(began({}), *step(1, 2, "A2_x", A), ended(3, "success"), kept=FREE), "test is back on release 100"),
+        (record(began({}), *RELEASED, ended(3, "success"), kept=FREE), "SUCCEEDED</b>: test is back on release 100"),
+        (record(began({}), *RELEASED, ended(3, "success")), "NOT PROVEN"),
+        (record(began({}), ended(3, "success"), kept=FREE), "NOT PROVEN"),
+        (
+            record(began({}), *failed(1, 2, "A2_x", A), ended(3, "success")),
+            "NOT PROVEN</b>: Airflow calls the run a success; A2 x",
+        ),
     ],
-    ids=["no record", "not begun", "runs", "runs on", "failed", "stopped", "ended", "success"],
+    ids=[
+        "no record",
+        "not begun",
+        "runs",
+        "runs on",
+        "failed",
+        "stopped",
+        "ended",
+        "success",
+        "held",
+        "unreleased",
+        "skipped",
+    ],
 )
 def test_the_headline_says_how_it_stands(of: Record, told: str) -> None:
     assert told in page(of).partition("</h1>")[0].partition("<h1>")[2]
+
+
+def test_a_run_that_a_person_has_ended_is_resumed_in_another_way() -> None:
+    """Airflow has skipped what had not begun; after Clear, Only failed, it would end as a success with half of it undone."""
+    cut = (began({}), acting(1, "A2_x", A))
+    by_hand = ended(3, "failed") | {"why": "Dag Run's state was manually set to `failed`."}
+    assert "Do not clear Only failed" in page(record(*cut, by_hand))
+    assert "in Airflow, Clear, Only failed" in page(record(*cut, ended(3, "failed")))
+    assert "Do not clear Only failed" in page(record(*cut, by_hand, *failed(5, 6, "A2_x", A), ended(7, "success")))
 
 
 def test_the_first_cause_is_named_not_what_followed_from_it() -> None:
@@ -199,6 +227,7 @@ def test_a_long_pause_is_cut_out_of_the_picture() -> None:
     drawn = picture(of, of.whole)
     assert [label for _, label in drawn.breaks] == ["nothing ran for 8:19:50"]
     (row,) = drawn.rows
+    assert row.note == "0:20 of 0:10 LATE"
     assert {bar.kind: bar.width > 200 for bar in row.bars} == {"plan": True, "failed": True, "done": True}
     assert all(bar.x + bar.width <= drawn.notes for bar in row.bars)
 
