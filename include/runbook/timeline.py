@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from include.runbook.plan import clock
 from include.runbook.record import Attempt, Part, Record, Result
 
-LABELS, CHART, NOTES = 345, 640, 155
+LABELS, CHART, NOTES = 345, 590, 215
 """Widths of the columns, in the picture's own units: what it is, the bars, how long it took."""
 
 ROW, HEAD, BREAK = 20, 26, 26

@@ -18,6 +18,7 @@ from include.runbook.preconditions import Finding, Findings
 from include.runbook.reach import CredentialsOf, Sweep
 from include.runbook.step import Read, Run
 from include.runbook.survey import Survey
+from tests.unit.record_runs import done
 from tests.unit.site import Site
 
 from .conftest import PROJECT, FakeHosts, OnRun, context
@@ -128,9 +129,15 @@ def test_the_page_of_a_run_is_written_when_it_ends(site: Site, records: Path, st
 
 @pytest.mark.usefixtures("begun")
 def test_the_page_is_made_anew_each_time_the_run_ends(site: Site, records: Path) -> None:
+    page = records / "example/rollback_cluster_run-1.html"
     ended("failed")
+    assert "<b>REFUSED</b>" in page.read_text()
     ended("success")
-    assert "<b>SUCCEEDED</b>" in (records / "example/rollback_cluster_run-1.html").read_text()
+    assert "<b>NOT PROVEN</b>" in page.read_text(), "the last step has not released the lock"
+    run = Run(site.cluster, "100", (), owner=WHOLE)
+    site.run(site.cluster.daisy, custody.record_script(run, done(1, "E2_release_lock", "daisy", 1)), 10)
+    ended("success")
+    assert "<b>SUCCEEDED</b>" in page.read_text()
 
 
 @pytest.mark.usefixtures("begun")
