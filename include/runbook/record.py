@@ -52,6 +52,7 @@ class Attempt:
     """One try of a step on one host. `command` is empty where nothing was sent; `ended` is None while it goes on.
 
     `computes`: those that a step was made for that serves several at once. Times in seconds: `expected`, `sla`.
+    `superseded`: the failure of a decision, of which no success is recorded, in a run that was resumed after it.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class Attempt:
     expected: float = 0.0
     sla: float = 0.0
     computes: tuple[str, ...] = ()
+    superseded: bool = False
 
     def seconds(self, now: datetime) -> float:
         """How long it took, or has taken until `now`."""
@@ -185,7 +187,7 @@ class Record:
     @property
     def wanting(self) -> tuple[Attempt, ...]:
         """The last tries of steps that failed or were interrupted, and have not succeeded since."""
-        last = {(a.run_id, a.step, a.host): a for a in self.attempts}
+        last = {(a.run_id, a.step, a.host): a for a in self.attempts if not a.superseded}
         return tuple(a for a in last.values() if not a.result.good and a.result is not Result.RUNNING)
 
 
@@ -244,7 +246,7 @@ def _parts(begun: list[Event], events: tuple[Event, ...], owner: str, now: datet
     for event in begun:
         by_run[text(event, "run_id")] = event  # a run that is asked again is what it was asked last
         first.setdefault(text(event, "run_id"), moment(event, now))
-    attempts = _attempts(events, now)
+    attempts = _superseded(_attempts(events, now), events, now)
     ended = {text(event, "run_id"): event for event in events if event.get("event") == "ended"}
     for event in (*(e for a in attempts for e in [{"run_id": a.run_id, "time": a.begun.isoformat()}]), *ended.values()):
         # A run whose beginning could not be recorded, or that ended before it was allowed to begin, is told of all the same.
@@ -334,6 +336,36 @@ def _attempt(event: Event, result: Result, begun: datetime, ended: datetime | No
         sla=number(event.get("sla")),
         computes=strings(event.get("computes")),
     )
+
+
+def _superseded(attempts: list[Attempt], events: tuple[Event, ...], now: datetime) -> list[Attempt]:
+    """Mark the failures of decisions that a resumption has cleared: whoever resumes a run clears what has failed.
+
+    A run, or a batch, was resumed where it had ended and a step of it, or of one of its batches, has begun since.
+    """
+    cleared: dict[str, datetime] = {}
+    for event in events:
+        run_id, at = text(event, "run_id"), moment(event, now)
+        if event.get("event") == "ended" and any(a.begun > at and _part_of(a.run_id, run_id) for a in attempts):
+            cleared[run_id] = at
+    decisions = {
+        (text(event, "run_id"), text(event, "step"), moment(event, now))
+        for event in events
+        if event.get("event") == "failed"
+    }
+    return [
+        replace(
+            a, superseded=(a.run_id, a.step, a.ended) in decisions and a.begun <= cleared.get(a.run_id, a.begun - _TICK)
+        )
+        for a in attempts
+    ]
+
+
+_TICK = timedelta(seconds=1)
+
+
+def _part_of(run_id: str, whole: str) -> bool:
+    return run_id == whole or run_id.startswith(f"{whole}__batch-")
 
 
 def _key(attempt: Attempt) -> tuple[str, str, str]:

@@ -236,7 +236,7 @@ def _tasks(record: Record) -> list[Task]:
     tasks = []
     for (run_id, _), attempts in grouped.items():
         told = sorted(attempts, key=lambda a: (a.result.good, not a.command))
-        result = worst_of(attempts) or Result.RUNNING
+        result = worst_of(attempts) or attempts[-1].result
         tasks.append(
             Task(title(record, attempts[0]), numbers.get(run_id, ""), result, tuple(attempts), tuple(told[:SHOWN]))
         )

@@ -150,14 +150,14 @@ def _row(y: float, stage: _Stage, axis: Axis, now: datetime) -> Row:
 
 def worst_of(attempts: Iterable[Attempt]) -> Result | None:
     """Return how it stands after the last try of each step on each host; None where nothing was tried."""
-    last = {(a.step, a.host): a.result for a in attempts}.values()
+    last = {(a.step, a.host): a.result for a in attempts if not a.superseded}.values()
     order = (Result.FAILED, Result.INTERRUPTED, Result.RUNNING, Result.DONE, Result.ALREADY_TRUE)
     return next((result for result in order if result in last), None)
 
 
 def _note(stage: _Stage, worst: Result | None, now: datetime) -> str:
     if worst is None:
-        return "not begun"
+        return "failed before" if stage.attempts else "not begun"
     if worst is Result.ALREADY_TRUE:
         return "already true"
     acted = [a for a in stage.attempts if a.result is not Result.ALREADY_TRUE]

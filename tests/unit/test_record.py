@@ -87,6 +87,25 @@ def test_a_failure_counts_until_the_step_has_succeeded() -> None:
     assert record(*broken, *step(5, 6, "A2_ban_float_ip_on_b", A)).wanting == ()
 
 
+def test_a_decision_that_failed_counts_until_the_run_is_resumed() -> None:
+    """Of a decision only failures are recorded; whoever resumes a run clears them."""
+    decision = event(5, id="E1", step="prove", host="", event="failed", outcome="failed", found="not proven")
+    before = (began({}), *step(1, 2, "A2_ban_float_ip_on_b", A), decision, ended(6, "failed"))
+    assert [a.step for a in record(*before).wanting] == ["prove"]
+    assert record(*before, done(50, "E2_release_lock", "daisy", 1), ended(51, "success"), kept=FREE).wanting == ()
+    again = {**decision, "time": at(60).isoformat()}
+    assert [a.begun for a in record(*before, *step(50, 51, "A5.8_clear_ban", A), again).wanting] == [at(60)]
+    side_by_side = record(began({}), decision, *step(7, 8, "A2_ban_float_ip_on_b", A), ended(9, "failed"))
+    assert [a.step for a in side_by_side.wanting] == ["prove"]
+    of_batch = record(
+        began({}),
+        {**decision, "run_id": BATCH},
+        ended(6, "failed", BATCH),
+        *step(7, 8, "A4.5_uninstall_compute", SECOND, "run-1__batch-002"),
+    )
+    assert [a.run_id for a in of_batch.wanting] == [BATCH], "the next batch is no resumption"
+
+
 def test_a_run_that_was_resumed_goes_on() -> None:
     before = (began({}), *failed(1, 2, "A2_ban_float_ip_on_b", A), ended(3, "failed"))
     of = record(*before, *step(50, 51, "A2_ban_float_ip_on_b", A))
