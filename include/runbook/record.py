@@ -353,15 +353,12 @@ def _superseded(attempts: list[Attempt], events: tuple[Event, ...], now: datetim
         for event in events
         if event.get("event") == "failed"
     }
-    return [
-        replace(
-            a, superseded=(a.run_id, a.step, a.ended) in decisions and a.begun <= cleared.get(a.run_id, a.begun - _TICK)
-        )
-        for a in attempts
-    ]
 
+    def superseded(attempt: Attempt) -> bool:
+        at = cleared.get(attempt.run_id)
+        return at is not None and attempt.begun <= at and (attempt.run_id, attempt.step, attempt.ended) in decisions
 
-_TICK = timedelta(seconds=1)
+    return [replace(attempt, superseded=superseded(attempt)) for attempt in attempts]
 
 
 def _part_of(run_id: str, whole: str) -> bool:

@@ -130,7 +130,10 @@ def append(run: Run, events: Iterable[Mapping[str, object]], log: logging.Logger
 
 
 def record_failure(context: Context) -> None:
-    """Record why a task of a scenario has failed that is no step. Airflow calls it in the task's process, before the run can end."""
+    """Record why a task of a scenario has failed that does not record itself, as steps do.
+
+    Airflow calls it in the task's process, before the run can end.
+    """
     task, ti = context["task"], context["ti"]
     if context["dag_run"].dag_id not in SCENARIOS or getattr(task, "records_itself", False):
         return

@@ -200,12 +200,7 @@ def go_on_or_give_back(ready: XComArg) -> GoOnOrGiveBack:
     """Return the task that nothing passes unless all before it is well; it undoes what the drain has changed on computes
     that are not among those that are `ready`."""
     this = kind("give_back_computes")
-    return GoOnOrGiveBack(
-        step=this.name,
-        ready=ready,
-        **_common(this),
-        trigger_rule=TriggerRule.ALL_DONE,
-    )
+    return GoOnOrGiveBack(step=this.name, ready=ready, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
 
 
 def decide(id: str, sentence: str, function: Callable[..., Any], *arguments: XComArg) -> BaseOperator:

@@ -269,7 +269,8 @@ def test_the_last_proof_records_the_cluster_even_where_it_fails(site: Site, monk
     assert [event["when"] for event in events(site.cluster) if event["event"] == "survey"] == ["before", "after"]
 
 
-def test_every_task_that_is_no_step_records_why_it_failed(airflow_home: Path) -> None:
+def test_every_task_records_why_it_failed_itself_or_by_its_callback(airflow_home: Path) -> None:
+    from tecs.consent import GoOnOrGiveBack
     from tecs.operators import RunbookStep
     from tecs.plans import load_dag
     from tecs.recording import record_failure
@@ -278,8 +279,18 @@ def test_every_task_that_is_no_step_records_why_it_failed(airflow_home: Path) ->
         for task in load_dag(PROJECT / f"dags/{dag_id}.py").tasks:
             operator = getattr(task, "operator_class", type(task))
             told = task.partial_kwargs.get("on_failure_callback") if task.is_mapped else task.on_failure_callback
-            recorded = record_failure in (told if isinstance(told, (list, tuple)) else [told])
-            assert recorded or issubclass(operator, RunbookStep), task.task_id
+            assert record_failure in told, task.task_id
+            itself = issubclass(operator, RunbookStep) and operator is not GoOnOrGiveBack
+            assert getattr(operator, "records_itself", False) is itself, task.task_id
+
+
+@pytest.mark.usefixtures("begun")
+def test_the_failure_of_a_step_is_recorded_once(site: Site) -> None:
+    from tecs.recording import record_failure
+
+    task = SimpleNamespace(task_id="A2_ban_float_ip_on_b", records_itself=True)
+    record_failure(context("rollback_cluster") | {"run_id": "run-1", "task": task, "exception": ValueError("x")})
+    assert "failed" not in {event.get("outcome") for event in events(site.cluster)}
 
 
 @pytest.fixture(autouse=True)

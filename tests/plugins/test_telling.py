@@ -168,7 +168,7 @@ def test_a_late_step_is_told_once_while_it_runs(
     told_while_running: list[Notice] = []
 
     def slow(host: Host, script: str) -> None:
-        if "mkdir" in script and "/saved/" in script:
+        if "mkdir" in script and "/saved/" in script and "/record/" not in script:
             ends = time.monotonic() + 20
             while not sent:
                 assert time.monotonic() < ends, "nothing was told while the step ran"
@@ -218,7 +218,7 @@ def test_every_task_tells_its_failure_and_the_last_one_the_end() -> None:
     bag = DagBag(dag_folder=str(Path(__file__).parents[2] / "dags"))
     for name in ("rollback_cluster", "rollback_controller", "rollback_compute"):
         dag = bag.dags[name]
-        assert all(list(task.on_failure_callback) == [tell_failed] for task in dag.tasks)
+        assert all(tell_failed in task.on_failure_callback for task in dag.tasks)
         at_the_end = [task for task in dag.tasks if list(task.on_success_callback) == [tell_done]]
         assert at_the_end == dag.leaves
         assert all(list(task.on_skipped_callback) == [tell_done] for task in at_the_end)
