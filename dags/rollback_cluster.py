@@ -14,10 +14,11 @@ serves on the old release, and the ban keeps B from taking over. The ban is kept
 computes, unreachable ones among them, the run goes on without them, and the last task names those that are not back. Beyond it
 no further batch begins, and B is not touched.
 
-**How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*); a failed
-batch resumes where it stopped. What is already true is skipped. The cluster stays locked by this run until it has succeeded.
-Maintenance in which the cluster was found is left where Pacemaker has to act, and put back at the end; of a failed run, *S6*
-says what was found.
+**How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
+*Downstream*); a failed batch resumes where it stopped. What is already true is skipped. *Only failed* does not do after a person
+has marked the whole run failed: then Airflow has made *skipped* of what had not begun, and would call the run a success without
+it. The cluster stays locked by this run until it has succeeded. Maintenance in which the cluster was found is left where
+Pacemaker has to act, and put back at the end; of a failed run, *S6* says what was found.
 """
 
 from airflow.sdk import chain

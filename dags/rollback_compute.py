@@ -17,8 +17,10 @@ back when a task fails. Whoever marks the whole run failed instead does that by 
 **When some fail.** Up to the inventory's `failure_budget` (none by default) the others go on without them, and the last task
 names those that are not back. Beyond it the run stops at the next count.
 
-**How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*). What is
-already true is skipped. The cluster stays locked by this run until it has succeeded.
+**How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
+*Downstream*). What is already true is skipped. *Only failed* does not do after a person has marked the whole run failed: then
+Airflow has made *skipped* of what had not begun, and would call the run a success without it. The cluster stays locked by this
+run until it has succeeded.
 """
 
 from airflow.sdk import chain

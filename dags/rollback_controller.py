@@ -9,9 +9,11 @@ float IP. B is uninstalled, installed with the old release, brought back into th
 **Where it may be stopped.** Anywhere before *A5.8 Clear the ban*: A serves, and the ban keeps B from taking over while it
 is not proven good. The ban is kept on failure; do not clear it by hand.
 
-**How to resume.** Mend what the failed task names, then clear the failed task (Airflow: *Clear*, *Only failed*). What is
-already true is skipped. The cluster stays locked by this run until it has succeeded. Maintenance in which the cluster was
-found is left where Pacemaker has to act, and put back at the end; of a failed run, *S6* says what was found.
+**How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
+*Downstream*). What is already true is skipped. *Only failed* does not do after a person has marked the whole run failed: then
+Airflow has made *skipped* of what had not begun, and would call the run a success without it. The cluster stays locked by this
+run until it has succeeded. Maintenance in which the cluster was found is left where Pacemaker has to act, and put back at the
+end; of a failed run, *S6* says what was found.
 """
 
 from airflow.sdk import chain

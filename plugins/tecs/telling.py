@@ -20,7 +20,7 @@ from tecs.requests import is_batch
 
 log = logging.getLogger("airflow.task")
 
-RESUME = "mend what is said above, then clear the failed tasks of the run (Clear, Only failed); what is true already is skipped"
+RESUME = "mend what is said above, then clear the failed task and what follows it (Clear, Downstream); what is true is skipped"
 LOST = "it ended without a word: its worker was lost, or it was killed. Its log, if any, is on the run's page"
 
 
