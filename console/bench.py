@@ -129,7 +129,7 @@ def remote_shape(airflow: Airflow, run: Run, events: Sequence[Mapping[str, Any]]
     tasks = tuple(airflow.tasks(run.dag_id))
     spent: dict[str, float] = {}
     for event in events:
-        if event["run_id"] == run.run_id:
+        if event.get("run_id") == run.run_id and "remote" in event:
             task_id = KINDS[event["step"]].task_id
             spent[task_id] = max(spent.get(task_id, 0.0), event["remote"])
     if all(task.task_id != BATCHES_TASK for task in tasks):

@@ -90,9 +90,9 @@ def first_compute(site: Site) -> str:
 
 
 def record(site: Site, run: Run) -> list[dict[str, Any]]:
-    """The run's record, as the Daisy host holds it."""
+    """How the run's steps have ended, in the record that the Daisy host holds."""
     text = site.lab.run("daisy", f"cat /var/lib/tecs-rollback/record/*{run.run_id}.jsonl").stdout
-    return [json.loads(line) for line in text.splitlines()]
+    return [event for event in map(json.loads, text.splitlines()) if "outcome" in event]
 
 
 def audit(site: Site, reinstalled: tuple[str, ...]) -> None:
