@@ -14,6 +14,7 @@ TOGETHER = ("tests/lab/", "tests/cluster/drbd/", "tests/cluster/")
 """Folders whose tests go one after the other. They take longest, so they begin first."""
 
 
+@pytest.hookimpl(tryfirst=True)  # what runs tests side by side reads these marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out every test that carries one of these markers, unless -m names it; and say which stay together."""
     markers = [name for name in ASKED_FOR if name not in str(config.option.markexpr)]

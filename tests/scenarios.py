@@ -92,7 +92,7 @@ def first_compute(site: Site) -> str:
 def record(site: Site, run: Run) -> list[dict[str, Any]]:
     """How the run's steps have ended, in the record that the Daisy host holds."""
     text = site.lab.run("daisy", f"cat /var/lib/tecs-rollback/record/*{run.run_id}.jsonl").stdout
-    return [event for event in map(json.loads, text.splitlines()) if "outcome" in event]
+    return [event for event in map(json.loads, text.splitlines()) if {"step", "outcome"} <= event.keys()]
 
 
 def audit(site: Site, reinstalled: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from console.stack import Stack
+from console.stack import Stack, free_port
 from include.cluster_lab.client import ClusterLabClient
 from tests.scenarios import (
     Site,
@@ -29,7 +29,7 @@ def stack(lab: ClusterLabClient, folder: Path) -> Iterator[Stack]:
     """Airflow, running, with the lab's inventory and connection."""
     stack = Stack(folder / "stack", labs=lab.state_dir)
     try:
-        stack.up()
+        stack.up(port=free_port(0))
         yield stack
     finally:
         stack.down()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from console.stack import Stack
+from console.stack import Stack, free_port
 from include.lab.client import LabClient
 from include.lab.topology import make_inventory
 from tests.loopback import free_network
@@ -110,7 +110,7 @@ def stack(fleet: dict[str, LabClient], folder: Path) -> Iterator[Stack]:
     """Airflow, running, for all tests of this session."""
     stack = Stack(folder / "stack", labs=folder)
     try:
-        stack.up()
+        stack.up(port=free_port(0))
         yield stack
     finally:
         stack.down()

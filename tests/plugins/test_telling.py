@@ -79,7 +79,7 @@ def test_a_failure_is_told_with_step_host_reason_and_what_to_do(
     (notice,) = sent
     assert (notice.event, notice.cluster, notice.scenario) == (Event.FAILED, "example", "rollback_compute")
     assert notice.found == f"A4.6 Install the old release, for {COMPUTE}\nno room on the disk"
-    assert "clear the failed tasks" in notice.advice
+    assert "clear the failed task and what follows it" in notice.advice
     assert notice.link == "https://rollback.example.org/dags/rollback_compute/runs/run-1"
 
 
