@@ -5,6 +5,7 @@ PACE ?=
 export PYTHON
 
 PY := .venv/bin/python
+# One test at a time to whichever process is free; "load" deals them out by the hundred.
 SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
@@ -66,7 +67,7 @@ test-nightly: tools ## run the scenarios that are left out of `make test` for wa
 	@$(PY) -m pytest -m nightly tests/lab
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
-	@$(PY) -m pytest $(SIDE_BY_SIDE) -m cluster tests/cluster
+	@$(PY) -m pytest -m cluster tests/cluster
 
 runtime:
 	@console/bootstrap.sh requirements.txt
