@@ -50,7 +50,7 @@ with scenario("rollback_compute", __doc__, computes=True) as dag:
     # Up to here nothing is lost. Computes that are not ready go back to the scheduler; the others go on, if they are enough.
     ready = count("A4.2", "Name the computes that may be taken down", computes_ready)
     cleared = go_on_or_give_back(ready.output)
-    chain([staged, saved, finished], ready)
+    chain([named, staged, saved, finished], ready)
     chain([named, brought, noted, configured, ready], cleared)
 
     # A4.5, A4.6: one run of the installer serves all that are taken down.

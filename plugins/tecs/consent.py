@@ -183,23 +183,24 @@ class GoOnOrGiveBack(RunbookStep):
 
     def execute(self, context: Context) -> None:
         """Look at how the tasks before have ended; raises AirflowSkipException where all is well."""
-        failed = self._failed(context)
+        ended = self._ended(context)
+        failed = sorted(name for name, state in ended.items() if state == "failed")
+        failed = failed or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
         if not failed:
             self._give_back_the_others(context)
             return
         given_back = "no compute has been touched"
-        if "A4_computes" not in failed:  # without which the task before it has named no compute
+        if ended.get("A4_computes") == "success":  # before that the run did not hold the cluster
             with reported(self.log):
                 given_back = f"{self._give_back(context, run_of(context))}; {STOPPED}"
         raise AirflowFailException(f"this batch does not go on, since {', '.join(failed)} failed: {given_back}")
 
-    def _failed(self, context: Context) -> list[str]:
+    def _ended(self, context: Context) -> dict[str, str]:
+        """Return how each task before this one has ended."""
         task, run_id = context["task"], context["run_id"]
         wanted = sorted(task.upstream_task_ids)
         states = context["ti"].get_task_states(dag_id=task.dag_id, run_ids=[run_id], task_ids=wanted)
-        ended = states[run_id]
-        failed = sorted(name for name, state in ended.items() if state == "failed")
-        return failed or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
+        return dict(states[run_id])
 
     def _give_back_the_others(self, context: Context) -> None:
         with reported(self.log):

@@ -89,6 +89,7 @@ def computes() -> list[str]:
 
 def computes_ready() -> list[str]:
     """Name the computes that may be taken down, as read from them now. Fails if too many may not (failure_budget)."""
+    _require_begun(get_current_context(), "A4_computes")
     return _through(ready)
 
 
@@ -144,13 +145,13 @@ def _tell(tally: Tally) -> None:
         (log.warning if tally.failed else log.info)(line)
 
 
-def _require_begun(context: Context) -> None:
-    """Raise AirflowFailException where the tasks whose outcome is to be counted never began.
+def _require_begun(context: Context, *tasks: str) -> None:
+    """Raise AirflowFailException where `tasks`, or else those whose outcome is to be counted, never began.
 
     Airflow names the instances of a task only where it has any; so the task's own name stands for all of it.
     """
     task, run_id = context["task"], context["run_id"]
-    wanted = sorted(task.upstream_task_ids)
+    wanted = sorted(tasks or task.upstream_task_ids)
     states = context["ti"].get_task_states(dag_id=task.dag_id, run_ids=[run_id], task_ids=wanted).get(run_id, {})
     idle = [name for name in wanted if states.get(name) in ("failed", "upstream_failed")]
     if idle:

@@ -344,4 +344,6 @@ def test_a_run_that_never_began_has_nothing_to_give_back(site: Site) -> None:
 
     with pytest.raises(AirflowFailException, match="no compute has been touched"):
         gate(A4_computes="upstream_failed", drain="upstream_failed")
+    with pytest.raises(AirflowFailException, match="since named failed: no compute has been touched"):
+        gate(A4_computes="upstream_failed", named="failed")
     assert scheduled(site)[0] == "disabled"
