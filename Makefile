@@ -63,7 +63,7 @@ test: tools ## check the code and run every test
 	@$(PY) -m mypy
 	@$(PY) -m pytest $(SIDE_BY_SIDE)
 
-test-nightly: tools ## run the scenarios that are left out of `make test` for want of time: about an hour and a half
+test-nightly: tools ## run the scenarios that are left out of `make test` for want of time
 	@$(PY) -m pytest -m nightly tests/lab
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
