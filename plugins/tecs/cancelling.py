@@ -56,13 +56,11 @@ def end_jobs(
     """
     # Imported here: this module is loaded by every Airflow process, these only where something is cancelled.
     from include.runbook import steps as _registered  # noqa: F401, PLC0415  the import registers every step
-    from include.runbook.cluster import Inventories, clusters_directory  # noqa: PLC0415
     from include.runbook.errors import RunbookError  # noqa: PLC0415
     from include.runbook.plan import make_steps  # noqa: PLC0415
-    from include.runbook.request import read_request  # noqa: PLC0415
     from include.runbook.step import KINDS  # noqa: PLC0415
     from tecs.operators import stop_jobs  # noqa: PLC0415
-    from tecs.requests import BATCH_DAG, SCENARIOS, owner_of  # noqa: PLC0415
+    from tecs.requests import BATCH_DAG, SCENARIOS, run_named  # noqa: PLC0415
     from tecs.ssh import SshHosts  # noqa: PLC0415
 
     kinds = [kind for kind in KINDS.values() if kind.detached and task_id in (None, kind.task_id)]
@@ -71,17 +69,8 @@ def end_jobs(
         kinds = [kind for kind in kinds if kind.id.startswith("A4")]
     if dag_id not in SCENARIOS or not kinds:
         return
-    known = Inventories(clusters_directory())
-    only = {"cluster": next(iter(known))} if len(known) == 1 else {}
     try:
-        run = read_request(
-            only | conf,
-            known,
-            owner=owner_of(dag_id, run_id, conf),
-            user="",
-            dag=dag_id,
-            computes_asked=dag_id == BATCH_DAG,
-        )
+        run = run_named(dag_id, run_id, conf)
         made = [step for kind in kinds for step in make_steps(kind, run)]
         with SshHosts(run.cluster, log) as hosts:
             stop_jobs([step for step in made if host in (None, step.host.name)], run, hosts, REASON)

@@ -22,7 +22,7 @@ from include.runbook.step import Run, VmPolicy, any_of, kind
 from include.runbook.steps.vms import reasons, reasons_in, standing_answer
 from tecs.failures import reported
 from tecs.operators import RunbookStep, require_lock
-from tecs.requests import require_living_parent, run_of
+from tecs.requests import require_living_parent, run_of, states_of
 from tecs.ssh import SshHosts
 from tecs.telling import tell_question
 
@@ -183,7 +183,7 @@ class GoOnOrGiveBack(RunbookStep):
 
     def execute(self, context: Context) -> None:
         """Look at how the tasks before have ended; raises AirflowSkipException where all is well."""
-        ended = self._ended(context)
+        ended = states_of(context, context["task"].upstream_task_ids)
         failed = sorted(name for name, state in ended.items() if state == "failed")
         failed = failed or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
         if not failed:
@@ -194,13 +194,6 @@ class GoOnOrGiveBack(RunbookStep):
             with reported(self.log):
                 given_back = f"{self._give_back(context, run_of(context))}; {STOPPED}"
         raise AirflowFailException(f"this batch does not go on, since {', '.join(failed)} failed: {given_back}")
-
-    def _ended(self, context: Context) -> dict[str, str]:
-        """Return how each task before this one has ended."""
-        task, run_id = context["task"], context["run_id"]
-        wanted = sorted(task.upstream_task_ids)
-        states = context["ti"].get_task_states(dag_id=task.dag_id, run_ids=[run_id], task_ids=wanted)
-        return dict(states[run_id])
 
     def _give_back_the_others(self, context: Context) -> None:
         with reported(self.log):

@@ -25,7 +25,7 @@ from tecs.batches import batch_run_id, batch_state
 from tecs.failures import reported
 from tecs.plans import plan_of
 from tecs.recording import append
-from tecs.requests import require_living_parent, run_of
+from tecs.requests import require_living_parent, run_of, states_of
 from tecs.ssh import cached_credentials
 from tecs.telling import tell_start
 
@@ -148,11 +148,10 @@ def _tell(tally: Tally) -> None:
 def _require_begun(context: Context, *tasks: str) -> None:
     """Raise AirflowFailException where `tasks`, or else those whose outcome is to be counted, never began.
 
-    Airflow names the instances of a task only where it has any; so the task's own name stands for all of it.
+    A task that has instances is not named by itself: so its own name stands for all of it.
     """
-    task, run_id = context["task"], context["run_id"]
-    wanted = sorted(tasks or task.upstream_task_ids)
-    states = context["ti"].get_task_states(dag_id=task.dag_id, run_ids=[run_id], task_ids=wanted).get(run_id, {})
+    wanted = sorted(tasks or context["task"].upstream_task_ids)
+    states = states_of(context, wanted)
     idle = [name for name in wanted if states.get(name) in ("failed", "upstream_failed")]
     if idle:
         raise AirflowFailException(f"{', '.join(idle)} did not begin: see the task that failed before")

@@ -57,9 +57,10 @@ def keep_record(dag_id: str, run_id: str, conf: dict[str, Any], state: str, why:
     """Note the run's end in its record on the Daisy host, and write the record's page and JSON; raises nothing."""
     # Imported here: this module is loaded by every Airflow process, these only where a run ends.
     from include.runbook import record_events  # noqa: PLC0415
+    from tecs.requests import run_named  # noqa: PLC0415
 
     try:
-        run = _run(dag_id, run_id, conf)
+        run = run_named(dag_id, run_id, conf)
         end = record_events.ended(run_id, state, why)
         with _one_at_a_time:
             _note_end(run, end)
@@ -97,18 +98,6 @@ def write(record: Record, folder: str) -> str:
     (there / f"{name}.json").write_text(as_json(record), encoding="utf-8")
     html.write_text(page(record), encoding="utf-8")
     return str(html)
-
-
-def _run(dag_id: str, run_id: str, conf: dict[str, Any]) -> Run:
-    from include.runbook import steps as _registered  # noqa: F401, PLC0415  the import registers every step
-    from include.runbook.cluster import Inventories, clusters_directory  # noqa: PLC0415
-    from include.runbook.request import read_request  # noqa: PLC0415
-    from tecs.requests import BATCH_DAG, owner_of  # noqa: PLC0415
-
-    known = Inventories(clusters_directory())
-    only = {"cluster": next(iter(known))} if len(known) == 1 else {}
-    owner, chosen = owner_of(dag_id, run_id, conf), dag_id == BATCH_DAG
-    return read_request(only | conf, known, owner=owner, user="", dag=dag_id, computes_asked=chosen)
 
 
 def _note_end(run: Run, end: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from airflow.sdk import Context
@@ -40,6 +40,21 @@ def run_of(context: Context) -> Run:
         dag=dag_run.dag_id,
         computes_asked=dag_run.dag_id == BATCH_DAG,
     )
+
+
+def run_named(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> Run:
+    """Return the run of which Airflow tells no more than this, to whoever hears of it outside its tasks."""
+    known = Inventories(clusters_directory())
+    only = {"cluster": next(iter(known))} if len(known) == 1 else {}
+    owner, chosen = owner_of(dag_id, run_id, conf), dag_id == BATCH_DAG
+    return read_request({**only, **conf}, known, owner=owner, user="", dag=dag_id, computes_asked=chosen)
+
+
+def states_of(context: Context, tasks: Iterable[str]) -> dict[str, str]:
+    """Return how tasks of this run stand; the instances of a task are named only where it has any."""
+    dag_id, run_id = context["task"].dag_id, context["run_id"]
+    states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=sorted(tasks))
+    return dict(states.get(run_id, {}))
 
 
 def owner_of(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> str:

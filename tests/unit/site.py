@@ -15,7 +15,10 @@ from typing import Any
 
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import reinstalling_path
+from include.runbook.errors import RunbookError
+from include.runbook.perform import judge
 from include.runbook.shell import Output
+from include.runbook.step import Goal, Verdict
 
 A, B = "pcmk_a", "pcmk_b"
 """The controllers' names in Pacemaker, which are not those of the inventory."""
@@ -266,3 +269,11 @@ def resource_xml(name: str, node: str | None, *, failed: bool = False) -> str:
     where = f'<node name="{node}" id="1" cached="false"/>' if node else ""
     state = f'role="Started" active="{active}" managed="true" failed="{str(failed).lower()}"'
     return f'<resource id="{name}" resource_agent="ocf::heartbeat:IPaddr2" {state}>{where}</resource>'
+
+
+def judged(site: Site, goal: Goal) -> Verdict:
+    """Return how the goal is found on the site; a site that cannot be read does not meet it."""
+    try:
+        return judge(goal, site)
+    except RunbookError as error:
+        return Verdict(False, str(error))

@@ -14,13 +14,12 @@ from typing import Any
 import pytest
 
 from include.runbook.cluster import Cluster
-from include.runbook.errors import RunbookError
 from include.runbook.perform import judge
 from include.runbook.preconditions import findings
 from include.runbook.room import rooms_to_drain
-from include.runbook.step import Goal, Run, Verdict, VmPolicy
+from include.runbook.step import Run, VmPolicy
 
-from .site import A, B, Site, fail_count, failed_action, preference, status_xml
+from .site import A, B, Site, fail_count, failed_action, judged, preference, status_xml
 
 BIN = b"#!/bin/sh\necho the installer\n"
 
@@ -61,13 +60,6 @@ def compute_run(run: Run, known: Cluster) -> Run:
 def refusals(run: Run, site: Site) -> str:
     """Return everything that keeps the run from beginning."""
     return "\n".join(finding.text for finding in findings(run, partial(judged, site)).wanting)
-
-
-def judged(site: Site, goal: Goal) -> Verdict:
-    try:
-        return judge(goal, site)
-    except RunbookError as error:
-        return Verdict(False, str(error))
 
 
 @pytest.mark.parametrize("scenario", ["rollback_cluster", "rollback_controller", "rollback_compute"])

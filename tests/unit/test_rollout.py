@@ -10,28 +10,21 @@ import pytest
 
 from include.runbook import rollout
 from include.runbook.cluster import Host
-from include.runbook.errors import HostUnreachable, RunbookError, TooManyFailures
+from include.runbook.errors import HostUnreachable, TooManyFailures
 from include.runbook.goals import taken_down
-from include.runbook.perform import judge, narrowed
+from include.runbook.perform import narrowed
 from include.runbook.plan import hosts_of
 from include.runbook.preconditions import findings
 from include.runbook.rollout import Tally
 from include.runbook.shell import Output
-from include.runbook.step import KINDS, Goal, Of, Run, Verdict
+from include.runbook.step import KINDS, Of, Run
 
-from .site import Site
+from .site import Site, judged
 
 
 @pytest.fixture
 def three(run: Run) -> Run:
     return replace(run, computes=run.cluster.computes[:3])
-
-
-def judged(site: Site, goal: Goal) -> Verdict:
-    try:
-        return judge(goal, site)
-    except RunbookError as error:
-        return Verdict(False, str(error))
 
 
 def test_each_compute_is_judged_by_itself(three: Run, site: Site) -> None:
