@@ -92,7 +92,7 @@ class Demonstration:
 
     def _tell_resume(self, run_id: str) -> None:
         self.console.print(
-            "\nMend what the messages name, then clear the failed tasks (Clear, Only failed) of\n"
+            "\nMend what the messages name, then clear the failed tasks (Clear, Downstream) of\n"
             f"  {self._page(run_id)}\n"
             "The run goes on from there; what is already true is skipped.",
             markup=False,

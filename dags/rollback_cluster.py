@@ -15,10 +15,10 @@ computes, unreachable ones among them, the run goes on without them, and the las
 no further batch begins, and B is not touched.
 
 **How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
-*Downstream*); a failed batch resumes where it stopped. What is already true is skipped. *Only failed* does not do after a person
-has marked the whole run failed: then Airflow has made *skipped* of what had not begun, and would call the run a success without
-it. The cluster stays locked by this run until it has succeeded. Maintenance in which the cluster was found is left where
-Pacemaker has to act, and put back at the end; of a failed run, *S6* says what was found.
+*Downstream*); a failed batch resumes where it stopped. What is already true is skipped. After a person has marked the whole run
+failed, clear all of its tasks: Airflow has made *skipped* of what had not begun, and no task begins as long as the proof of the
+end state is among that. The cluster stays locked by this run until it has succeeded. Maintenance in which the cluster was found
+is left where Pacemaker has to act, and put back at the end; of a failed run, *S6* says what was found.
 """
 
 from airflow.sdk import chain

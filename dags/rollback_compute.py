@@ -18,9 +18,9 @@ back when a task fails. Whoever marks the whole run failed instead does that by 
 names those that are not back. Beyond it the run stops at the next count.
 
 **How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
-*Downstream*). What is already true is skipped. *Only failed* does not do after a person has marked the whole run failed: then
-Airflow has made *skipped* of what had not begun, and would call the run a success without it. The cluster stays locked by this
-run until it has succeeded.
+*Downstream*). What is already true is skipped. After a person has marked the whole run failed, clear all of its tasks: Airflow
+has made *skipped* of what had not begun, and no task begins as long as the proof of the end state is among that. The cluster
+stays locked by this run until it has succeeded.
 """
 
 from airflow.sdk import chain

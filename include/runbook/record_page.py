@@ -156,11 +156,10 @@ def _resume(record: Record) -> str:
         return ""
     if record.whole.by_hand or record.whole.state is State.SUCCESS:
         return (
-            "A person has ended this run, and Airflow has marked as skipped what had not begun. To resume it, clear with "
-            "Downstream what is named under What went wrong, or else the first task that was skipped so. Do not clear Only "
-            "failed: the rest would stay skipped, and the run would seem a success."
+            "A person has ended this run, and Airflow has marked as skipped what had not begun. To resume it, clear all of "
+            "its tasks: what is already true is skipped. Do not clear Only failed: the rest would stay skipped."
         )
-    return "Mend what went wrong, then resume the run: in Airflow, Clear, Only failed. It closes what follows."
+    return "Mend what went wrong, then resume the run: in Airflow, clear the failed task with Downstream. It closes what follows."
 
 
 def _took(whole: Part | None, now: datetime) -> float:

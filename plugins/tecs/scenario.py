@@ -32,6 +32,7 @@ from include.runbook.step import Kind, Run, VmPolicy, kind
 from tecs.batches import ONLY_LOST_WORKERS, BatchRun
 from tecs.consent import AskConsent, GoOnOrGiveBack
 from tecs.deadlines import PlannedEnd, report_missed_deadline
+from tecs.given_up import require_proof_ahead
 from tecs.operators import DetachedStep, RunbookStep
 from tecs.recording import record_failure
 from tecs.telling import tell_failed
@@ -68,6 +69,7 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
             "retry_delay": RETRY_DELAY,
             "trigger_rule": TriggerRule.NONE_FAILED,
             "on_failure_callback": [record_failure, tell_failed],
+            "pre_execute": require_proof_ahead,
         },
         deadline=[
             DeadlineAlert(

@@ -68,6 +68,15 @@ def test_who_goes_on_is_counted_whatever_has_failed(dag: Any) -> None:
     assert {task.task_id for task in dag.tasks if task.trigger_rule == "all_done"} - {GATE} == COUNTS[dag.dag_id]
 
 
+def test_no_task_begins_in_a_run_that_a_person_has_marked_as_a_whole(dag: Any) -> None:
+    from tecs.given_up import PROOF, require_proof_ahead
+
+    assert PROOF in dag.task_ids
+    for task in dag.tasks:
+        hook = task.partial_kwargs.get("pre_execute") if task.is_mapped else task._pre_execute_hook
+        assert hook is require_proof_ahead, task.task_id
+
+
 def test_a_drain_that_does_not_go_on_gives_its_computes_back_whatever_has_failed(bag: Any) -> None:
     """The gate waits for the end of everything before the first uninstallation, and nothing passes by it."""
     dag = bag.dags["rollback_compute"]

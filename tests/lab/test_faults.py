@@ -169,6 +169,10 @@ def test_marking_the_whole_run_failed_ends_the_job_of_its_batch_and_the_batch_go
     assert states["A4.7_repair_nova_conf"] not in ("success", "skipped", "running"), states
     assert site.lab.state()["cluster"]["constraints"], "the ban on B is kept"
 
+    resume(site, run)
+    assert site.finish(run) == "failed", "what Airflow has marked as skipped would never be done"
+    assert "Clear all tasks of the run" in str(site.failures(run))
+
 
 def first_batch(site: Site, run: Run) -> Run:
     """Wait for the first batch of a rollback of the whole cluster and return its run."""
