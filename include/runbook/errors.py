@@ -53,6 +53,16 @@ class TooManyFailures(RunbookError):
         self._rebuild_from(failed, allowed, tally)
 
 
+class ComputesUntouched(RunbookError):
+    """Computes of the run have not had their turn, since a batch before theirs did not let it begin."""
+
+    def __init__(self, untouched: int, tally: str) -> None:
+        advice = "mend what the batch that failed names, then clear it with what follows it: only what is left is done"
+        sentence = f"{untouched} of the computes have not had their turn:\n{tally}"
+        super().__init__(_report(sentence, advice=advice))
+        self._rebuild_from(untouched, tally)
+
+
 class HostUnreachable(RunbookError):
     """No SSH session to the host could be opened."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Compute
-from include.runbook.errors import TooManyFailures
+from include.runbook.errors import ComputesUntouched, TooManyFailures
 from include.runbook.goals import not_installed, returned
 from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.request import batches
@@ -63,9 +63,9 @@ class Tally:
         )
 
     def require_all_begun(self) -> None:
-        """Raise TooManyFailures where a compute is untouched: what has kept it from its turn is said by that batch."""
+        """Raise ComputesUntouched where a compute is untouched: what has kept it from its turn is said by that batch."""
         if self.untouched:
-            raise TooManyFailures(len(self.failed), 0, str(self))
+            raise ComputesUntouched(len(self.untouched), str(self))
 
     def failures_left(self, allowed: int) -> int:
         """Return how many more computes may fail; raise TooManyFailures where more have than are allowed."""

@@ -23,6 +23,7 @@ FINAL = [
     errors.RequestRefused("refused"),
     errors.InventoryError("wrong"),
     errors.TooManyFailures(2, 1, "tally"),
+    errors.ComputesUntouched(3, "tally"),
 ]
 
 
