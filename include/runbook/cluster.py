@@ -49,7 +49,7 @@ def _shape(pattern: str, expected: str) -> Callable[[str], str]:
 
 def _unexpected(text: str, expected: str) -> PydanticCustomError:
     return PydanticCustomError(
-        "unexpected", "{problem}", {"problem": f"{_shown(text)}{_flaw(text)}; expected {expected}"}
+        "unexpected", "{problem}", {"problem": f"{shown(text)}{_flaw(text)}; expected {expected}"}
     )
 
 
@@ -61,7 +61,8 @@ def _flaw(text: str) -> str:
     return f" holds {name}, '{foreign}' (U+{ord(foreign):04X})"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return the value as it would be written, at most 80 characters of it."""
     text = repr(value)
     return text if len(text) <= 80 else text[:76] + "...'"
 
@@ -71,7 +72,7 @@ def _address(text: str) -> str:
         address = ipaddress.ip_address(text)
     except ValueError:
         flaw = _flaw(text) if not text.isascii() else " is not an IP address"
-        problem = f"{_shown(text)}{flaw}; expected one such as 10.43.203.90"
+        problem = f"{shown(text)}{flaw}; expected one such as 10.43.203.90"
         raise PydanticCustomError("unexpected", "{problem}", {"problem": problem}) from None
     if "%" in text:  # the scope of an IPv6 address is free text
         raise _unexpected(text, "an address without a scope")
@@ -321,7 +322,7 @@ def _budget(value: object) -> int | str:
     number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if number or (isinstance(value, str) and re.fullmatch("[0-9]{1,2}%", value)):
         return value  # type: ignore[return-value]  # one of the two, as was just seen
-    told = f"{_shown(value)} is not valid; expected a number of computes, or a share below 100%, such as 5%"
+    told = f"{shown(value)} is not valid; expected a number of computes, or a share below 100%, such as 5%"
     raise PydanticCustomError("unexpected", "{problem}", {"problem": told})
 
 
@@ -413,7 +414,7 @@ class Cluster(_Inventory):
         """Return the release of that name; raise RequestRefused when the inventory has none."""
         if name not in self.releases:
             known = ", ".join(self.releases)
-            raise RequestRefused(f"{_shown(name)} is not a release of cluster {self.name}; choose one of: {known}")
+            raise RequestRefused(f"{shown(name)} is not a release of cluster {self.name}; choose one of: {known}")
         return self.releases[name]
 
     @property
@@ -480,7 +481,7 @@ def _named(name: str, hosts: Sequence[AnyHost], what: str) -> AnyHost:
     for host in hosts:
         if host.name == name:
             return host
-    raise RequestRefused(f"{_shown(name)} is not a {what}; choose one of: {', '.join(host.name for host in hosts)}")
+    raise RequestRefused(f"{shown(name)} is not a {what}; choose one of: {', '.join(host.name for host in hosts)}")
 
 
 def _known_hosts_name(name: str, port: int) -> str:
@@ -527,7 +528,7 @@ def _conflicts(raw: Mapping[str, Any]) -> Iterator[Problem]:
     releases, target = raw.get("releases"), raw.get("target_release")
     if isinstance(releases, Mapping) and isinstance(target, str) and target not in releases:
         known = ", ".join(map(str, releases)) or "none is listed"
-        yield ("target_release",), f"{_shown(target)} is not under releases; expected one of: {known}"
+        yield ("target_release",), f"{shown(target)} is not under releases; expected one of: {known}"
     if isinstance(releases, Mapping):
         yield from _same_reports(releases)
     storage, replicated = raw.get("storage"), raw.get("replicated")
@@ -546,7 +547,7 @@ def _same_reports(releases: Mapping[str, Any]) -> Iterator[Problem]:
         printed = release.get("reports", name) if isinstance(release, Mapping) else None
         if isinstance(printed, str) and told_by.setdefault(printed, name) != name:
             other = f"is what release {told_by[printed]} reports too"
-            yield ("releases", name, "reports"), f"{_shown(printed)} {other}; expected a text that tells them apart"
+            yield ("releases", name, "reports"), f"{shown(printed)} {other}; expected a text that tells them apart"
 
 
 def _misaddressed(notify: Sequence[Any]) -> Iterator[Problem]:
@@ -586,7 +587,7 @@ def _repeated(what: str, found: Sequence[tuple[KeyPath, Any]]) -> Iterator[Probl
             expected = "this host is reinstalled, so it cannot be the Daisy host; of the nodes only A can"
         if path[:2] == ("controllers", "b") and earlier[:2] == ("controllers", "a"):
             expected = "A and B must be two hosts"
-        yield path, f"{_shown(value)} is already the {what} at {dotted(earlier)}; {expected}"
+        yield path, f"{shown(value)} is already the {what} at {dotted(earlier)}; {expected}"
 
 
 def clusters_directory() -> Path:
@@ -614,7 +615,7 @@ def load_cluster(path: Path) -> Cluster:
         else:
             if cluster.name == path.stem:
                 return cluster
-            told = f"name: {_shown(cluster.name)} differs from the file's name; expected {_shown(path.stem)}"
+            told = f"name: {shown(cluster.name)} differs from the file's name; expected {shown(path.stem)}"
             problems = [(read.line_of(("name",)), told)]
     raise InventoryError("\n".join(f"{path.name}:{line}: {told}" for line, told in sorted(problems)))
 
@@ -638,11 +639,11 @@ def _told(error: ErrorDetails, path: KeyPath) -> str:
     if kind == "extra_forbidden":
         return f"unknown key; expected one of: {', '.join(_keys_at(path[:-1]))}"
     if kind in ("literal_error", "enum"):
-        return f"{_shown(found)} is not one of the choices; expected {context['expected']}"
+        return f"{shown(found)} is not one of the choices; expected {context['expected']}"
     if kind == "string_type" and isinstance(found, (int, float)):
-        return f"{_shown(found)} is a number; expected text: write it in quotes"
+        return f"{shown(found)} is a number; expected text: write it in quotes"
     expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-    return f"{_shown(found)} is not valid; expected {expected}"
+    return f"{shown(found)} is not valid; expected {expected}"
 
 
 def _keys_at(path: KeyPath) -> Sequence[str]:

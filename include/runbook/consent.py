@@ -65,20 +65,18 @@ def left_in(read: Read, output: Output) -> tuple[Left, ...]:
     if not output.ok:
         raise FactUnreadable(read.host.name, "drain.py list", output.tail or f"exit status {output.status}")
     try:
-        return tuple(_left(**row) for row in json.loads(output.stdout))
+        return tuple(_left(Left(**row)) for row in json.loads(output.stdout))
     except (ValueError, TypeError, RecursionError):
         raise FactUnreadable(read.host.name, "drain.py list", output.tail) from None
 
 
-def _left(
-    id: str, name: str, status: str, host: str, reason: str, vcpus: int | None = None, ram: int | None = None
-) -> Left:
-    """Return the VM that a line tells of; raises TypeError for what is no such line."""
-    if not all(isinstance(text, str) for text in (id, name, status, host, reason)):
+def _left(vm: Left) -> Left:
+    """Return the VM that a line tells of; raises TypeError where it holds something else."""
+    if not all(isinstance(text, str) for text in (vm.id, vm.name, vm.status, vm.host, vm.reason)):
         raise TypeError("a text is something else")
-    if not all(need is None or (isinstance(need, int) and 0 <= need < 2**63) for need in (vcpus, ram)):
+    if not all(need is None or (isinstance(need, int) and 0 <= need < 2**63) for need in (vm.vcpus, vm.ram)):
         raise TypeError("a need is no number")
-    return Left(id, name, status, host, reason, vcpus, ram)
+    return vm
 
 
 def consent_folder(run: Run) -> str:

@@ -9,6 +9,9 @@ import yaml
 
 KeyPath = tuple[str | int, ...]
 
+DEEPEST = 20
+"""Levels of values within values: an inventory has five."""
+
 
 @dataclass
 class InventoryText:
@@ -30,10 +33,17 @@ def read_inventory(text: str) -> InventoryText:
     read = InventoryText()
     try:
         # An alias can point at its own parent; without aliases the walk below always ends.
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent):
                 told = f"alias '*{event.anchor}' is not supported; expected the values themselves"
-                read.problems.append((event.start_mark.line + 1 if event.start_mark else 1, told))
+                read.problems.append((line, told))
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                # What comes after it is not read: the deeper it lies, the longer PyYAML takes for it.
+                read.problems.append((line, f"lies more than {DEEPEST} levels deep; no key of an inventory does"))
+                break
         if not read.problems:
             _read_document(yaml.SafeLoader(text), read)
     except yaml.YAMLError as refused:
@@ -58,8 +68,9 @@ def _value(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, read: Invent
         return _mapping(loader, node, path, read)
     try:
         return loader.construct_object(node)
-    except ValueError as refused:  # what looks like a date and is none, such as 2016-99-99
-        read.problems.append((node.start_mark.line + 1, f"{dotted(path)}: {refused}"))
+    except (ValueError, LookupError, AttributeError):  # what PyYAML raises for 2016-99-99, !!bool x, !!timestamp x
+        told = f"{str(node.value)[:80]!r} is no {node.tag.rpartition(':')[2]}"
+        read.problems.append((node.start_mark.line + 1, f"{dotted(path)}: {told}"))
         return None
 
 
@@ -85,7 +96,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode, path: KeyPath, rea
 def _yaml_problem(refused: yaml.YAMLError) -> tuple[int, str]:
     if isinstance(refused, yaml.MarkedYAMLError) and refused.problem_mark is not None:
         return refused.problem_mark.line + 1, f"not readable as YAML: {refused.problem}"
-    return 1, f"not readable as YAML: {refused}"
+    return 1, f"not readable as YAML: {' '.join(str(refused).split())}"
 
 
 def dotted(path: KeyPath) -> str:

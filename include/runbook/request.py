@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from include.runbook.cluster import Cluster, Compute
+from include.runbook.cluster import Cluster, Compute, shown
 from include.runbook.errors import RequestRefused
 from include.runbook.step import Run, VmPolicy
 
@@ -29,26 +29,27 @@ def read_request(
     `computes_asked`: the scenario is about chosen computes (C); otherwise it is about all of the cluster's.
     """
     problems = [
-        f"unknown parameter {key!r}; expected one of {', '.join(sorted(KNOWN))}" for key in sorted(set(conf) - KNOWN)
+        f"unknown parameter {shown(key)}; expected one of {', '.join(sorted(KNOWN))}"
+        for key in sorted(set(conf) - KNOWN)
     ]
     cluster = clusters.get(str(conf.get("cluster")))
     if cluster is None:
         problems.append(
-            f"cluster: {conf.get('cluster')!r} has no inventory; expected one of {', '.join(sorted(clusters))}"
+            f"cluster: {shown(conf.get('cluster'))} has no inventory; expected one of {', '.join(sorted(clusters))}"
         )
         raise RequestRefused(_told(problems))
     target = conf.get("target_release") or cluster.target_release
     if not isinstance(target, str) or target not in cluster.releases:
         known = ", ".join(cluster.releases)
-        problems.append(f"target_release: {target!r} is not a release of {cluster.name}; expected one of {known}")
+        problems.append(f"target_release: {shown(target)} is not a release of {cluster.name}; expected one of {known}")
     policy = _policy(conf.get("vm_policy", VmPolicy.MIGRATE.value), cluster, problems)
     computes = _computes(conf.get("computes"), cluster, problems) if computes_asked else cluster.computes
     take_over, accept_newer_schema, return_vms = (
         _flag(conf, name, problems) for name in ("take_over", "accept_newer_schema", "return_vms")
     )
+    parent = _parent(conf.get("parent") or {}, problems)
     if problems:
         raise RequestRefused(_told(problems))
-    parent = conf.get("parent") or {}
     return Run(
         cluster,
         str(target),
@@ -89,8 +90,19 @@ def has_canary(cluster: Cluster, computes: Sequence[Compute]) -> bool:
 def _flag(conf: Mapping[str, Any], name: str, problems: list[str]) -> bool:
     value = conf.get(name, False)
     if not isinstance(value, bool):
-        problems.append(f"{name}: {value!r} is neither true nor false")
+        problems.append(f"{name}: {shown(value)} is neither true nor false")
     return value is True
+
+
+def _parent(asked: object, problems: list[str]) -> Mapping[str, Any]:
+    """Return the run that this one says it is a batch of; empty where it says none."""
+    known = isinstance(asked, Mapping) and all(
+        isinstance(asked.get(key, ""), str) for key in ("dag_id", "run_id", "user")
+    )
+    if not isinstance(asked, Mapping) or not known or not isinstance(asked.get("failures_allowed", 0), int):
+        problems.append(f"parent: {shown(asked)} is not a run")
+        return {}
+    return asked
 
 
 def _policy(asked: object, cluster: Cluster, problems: list[str]) -> VmPolicy | dict[str, VmPolicy]:
@@ -98,10 +110,10 @@ def _policy(asked: object, cluster: Cluster, problems: list[str]) -> VmPolicy | 
     if not isinstance(asked, Mapping):
         return _one_policy("vm_policy", asked, problems)
     known = {compute.name for compute in cluster.computes}
-    strangers = sorted(str(name) for name in asked if name not in known)
+    strangers = sorted(shown(name) for name in asked if name not in known)
     if strangers:
         problems.append(f"vm_policy: {', '.join(strangers)} is not a compute of cluster {cluster.name}")
-    return {str(name): _one_policy(f"vm_policy of {name}", word, problems) for name, word in asked.items()}
+    return {str(name): _one_policy(f"vm_policy of {shown(name)}", word, problems) for name, word in asked.items()}
 
 
 def _one_policy(of: str, asked: object, problems: list[str]) -> VmPolicy:
@@ -109,7 +121,7 @@ def _one_policy(of: str, asked: object, problems: list[str]) -> VmPolicy:
         return VmPolicy(asked)  # type: ignore[arg-type]  # anything may have been sent
     except ValueError:
         known = ", ".join(policy.value for policy in VmPolicy)
-        problems.append(f"{of}: {asked!r} is not a policy; expected one of {known}")
+        problems.append(f"{of}: {shown(asked)} is not a policy; expected one of {known}")
         return VmPolicy.MIGRATE
 
 
@@ -118,7 +130,7 @@ def _computes(asked: object, cluster: Cluster, problems: list[str]) -> tuple[Com
     if not names:
         problems.append("computes: none given; expected the names of the computes to roll back")
     if len(set(map(str, names))) != len(names):
-        problems.append(f"computes: {', '.join(map(str, names))} names a compute twice")
+        problems.append(f"computes: {shown(names)} names a compute twice")
     found = []
     for name in names:
         try:

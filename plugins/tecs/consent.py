@@ -18,6 +18,7 @@ from include.runbook.drain import NOT_ACTIVE
 from include.runbook.errors import CommandFailed, RunbookError
 from include.runbook.goals import not_installed, returned
 from include.runbook.perform import READ_LIMIT, judge, perform
+from include.runbook.shell import printable
 from include.runbook.step import Run, VmPolicy, any_of, kind
 from include.runbook.steps.vms import reasons, reasons_in, standing_answer
 from tecs.failures import reported
@@ -98,7 +99,7 @@ class AskConsent(HITLOperator):
             compute = run.cluster.compute(self.host)
             with SshHosts(run.cluster, self.log) as hosts:
                 require_lock(run, hosts)
-                names = ", ".join(map(str, self._left(run, compute, hosts))) or "none any more"
+                names = printable(", ".join(map(str, self._left(run, compute, hosts)))) or "none any more"
                 told = f"{by} answered at {at}: {chosen}. VMs that stay: {names}"
                 self._record(context, run, hosts, told, {"by": by, "at": at, "answer": chosen})
                 if chosen in ANSWERS:
@@ -150,7 +151,7 @@ def _stays(vm: Left, told: Mapping[str, str]) -> bool:
 
 def _question(host: str, left: Sequence[Left], told: Mapping[str, str]) -> str:
     """Return what the person reads, as Markdown."""
-    vms = "\n".join(f"- **{vm.name}** ({vm.id}, {vm.status}): {vm.reason or told[vm.id]}" for vm in left)
+    vms = printable("\n".join(f"- **{vm.name}** ({vm.id}, {vm.status}): {vm.reason or told[vm.id]}" for vm in left))
     return (
         f"These VMs are still on **{host}**, which is to be uninstalled next:\n\n{vms}\n\n"
         "With (a) or (b) the compute is taken down under them. With (c) they are moved, and if one stays all the same, "

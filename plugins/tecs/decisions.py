@@ -21,6 +21,7 @@ from include.runbook.record_events import begun, surveyed
 from include.runbook.record_reading import read_from_daisy
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
+from include.runbook.shell import printable
 from include.runbook.step import Run
 from include.runbook.steps.cluster_mode import as_found
 from include.runbook.survey import Survey, survey, wanting
@@ -198,7 +199,7 @@ def prove(computes_back: Sequence[str] = ()) -> None:
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm in sorted(now.vms.values(), key=lambda vm: vm.name):
-            log.info("VM %s is on %s", vm.name, vm.host)
+            log.info("VM %s is on %s", printable(vm.name), printable(vm.host))
         b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
         targets = (run.cluster.controllers.a.name, *b, *computes_back)
         found = wanting(now, run.cluster, run.target, targets)

@@ -81,7 +81,10 @@ def parent_of(context: Context) -> dict[str, str] | None:
 
 def is_batch(dag_run: DagRunProtocol) -> bool:
     """Whether a running task, and no person, has triggered this run as a batch of the run that it names."""
-    parent = (dag_run.conf or {}).get("parent") or {}
+    parent = (dag_run.conf or {}).get("parent")
+    # Anybody may have written it, so not even its form is believed.
+    if not isinstance(parent, Mapping) or not isinstance(parent.get("dag_id"), str):
+        return False
     return dag_run.run_type == "operator_triggered" and dag_run.run_id.startswith(f"{parent.get('run_id')}__batch-")
 
 

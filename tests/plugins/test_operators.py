@@ -377,6 +377,19 @@ def test_a_run_that_only_pretends_to_be_a_batch_is_refused(
     assert not Path(lock_path(run_one(site.cluster))).exists()
 
 
+@pytest.mark.parametrize(
+    "parent", ["whole", ["whole"], True, 7, {"run_id": "whole"}, {"dag_id": 7, "run_id": "whole"}], ids=str
+)
+def test_a_parent_that_is_no_run_is_refused_in_words(operator: Make, parent: object) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    pretending = context()
+    pretending["dag_run"].conf = {"parent": parent}
+    pretending["dag_run"].run_type, pretending["dag_run"].run_id = "operator_triggered", "whole__batch-001"
+    with pytest.raises(AirflowFailException, match="parent: only a batch that rollback_cluster has triggered"):
+        operator("take_lock").execute(pretending)
+
+
 def test_the_key_of_a_host_whose_reinstallation_broke_off_is_accepted_by_the_step_that_resumes_it(
     operator: Make, site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:

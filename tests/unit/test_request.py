@@ -73,8 +73,8 @@ def test_each_compute_may_have_an_answer_of_its_own_and_who_has_none_is_asked(cl
 
 def test_an_answer_for_a_stranger_or_that_is_no_answer_is_refused_by_name(cluster: Cluster) -> None:
     told = refused(cluster, vm_policy={"host-9": "accept_outage", cluster.computes[0].name: "hope"})
-    assert "vm_policy: host-9 is not a compute of cluster example" in told
-    assert f"vm_policy of {cluster.computes[0].name}: 'hope' is not a policy" in told
+    assert "vm_policy: 'host-9' is not a compute of cluster example" in told
+    assert f"vm_policy of '{cluster.computes[0].name}': 'hope' is not a policy" in told
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])
