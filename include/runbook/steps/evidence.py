@@ -57,8 +57,9 @@ MASKED = f"""\
 sed -E -e '/-----BEGIN [A-Z ]*PRIVATE KEY-----/,/-----END [A-Z ]*PRIVATE KEY-----/d' \\
   -e 's/(<nvpair[^>]*name="[^"]*({_SECRET})[^"]*"[^>]*value=")[^"]*/\\1***/Ig' \\
   -e 's/(<nvpair[^>]*value=")[^"]*("[^>]*name="[^"]*({_SECRET}))/\\1***\\2/Ig' \\
-  -e 's/([A-Za-z0-9_.-]*({_SECRET})[A-Za-z0-9_.-]*["{_QUOTED}]*[[:space:]]*[=:][[:space:]]*)\
-("[^"]*"|{_QUOTED}[^{_QUOTED}]*{_QUOTED}|[^][:space:],;&|"{_QUOTED}}}]+)/\\1***/Ig' \\
+  -e 's/([A-Za-z0-9_.-]*({_SECRET})[A-Za-z0-9_.-]*[\\\\"{_QUOTED}]*[[:space:]]*[=:][[:space:]]*)\
+("[^"]*"|{_QUOTED}[^{_QUOTED}]*{_QUOTED}|\\\\*["{_QUOTED}]?[^][:space:],;&|"{_QUOTED}}}\\\\]+)/\\1***/Ig' \\
+  -e 's/(\\bmysql[^|;&]*[[:space:]]-p)[^[:space:]]+/\\1***/g' \\
   -e 's/(--[A-Za-z0-9_.-]*({_SECRET})[A-Za-z0-9_.-]*[[:space:]]+)[^[:space:]]+/\\1***/Ig' \\
   -e 's/((Bearer|Basic) +)[A-Za-z0-9_.~+\\/=-]{{8,}}/\\1***/Ig' \\
   -e 's#([a-z][a-z0-9+.-]*://)[^/@[:space:]]+@#\\1***@#Ig'"""
