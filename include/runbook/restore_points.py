@@ -84,16 +84,25 @@ def point_path(run: Run, host: Host, what: str) -> str:
 
 def reading(run: Run) -> Read:
     """Return the read of the manifest, of the checksum of every file that it may list, and of the Daisy host's time."""
-    daisy, cluster = run.cluster.daisy, run.cluster
-    staged = daisy.path(f"{cluster.paths.staging}/{release_kept(run)}")
-    bin_name = cluster.releases[release_kept(run)].bin.rsplit("/", 1)[-1]
+    kept = release_kept(run)
+    bin_name = run.cluster.releases[kept].bin.rsplit("/", 1)[-1]
+    staged = run.cluster.daisy.path(f"{run.cluster.paths.staging}/{kept}/{bin_name}")
+    return _reading(run, f"*/* {quote(staged)}")
+
+
+def reading_of(run: Run, host: Host) -> Read:
+    """Return the same read for one host's files only: those of the databases are long."""
+    return _reading(run, f"{quote(host.name)}/*")
+
+
+def _reading(run: Run, files: str) -> Read:
     return Read(
-        daisy,
+        run.cluster.daisy,
         f"""\
 cd {quote(points_folder(run))} 2>/dev/null || exit 0
 cat {MANIFEST} 2>/dev/null
 echo {_MARK} "$(date +%s)"
-for f in */* {quote(f"{staged}/{bin_name}")}; do
+for f in {files}; do
   test ! -f "$f" || printf '%s %s %s\\n' "$(sha256sum < "$f" | cut -c1-64)" "$(wc -c < "$f")" "$f"
 done""",
     )

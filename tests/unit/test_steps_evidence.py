@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from include.runbook.perform import Outcome, perform
+from include.runbook import job
+from include.runbook.perform import Outcome, perform, signed
 from include.runbook.step import Run, kind
 from include.runbook.steps import evidence
 from include.runbook.steps.evidence import INDEX, MASKED, evidence_folder, evidence_hosts
@@ -159,6 +160,18 @@ def test_the_evidence_of_the_oldest_runs_makes_room(failed: Run, site: Site) -> 
     assert kept == [f"old-{number:02}" for number in range(3, 12)]
 
 
+def test_where_nothing_is_left_to_be_destroyed_nothing_is_saved(failed: Run, site: Site) -> None:
+    """A rollback that is asked for again changes nothing; and a host that is gone, or half installed, is not back."""
+    first = failed.computes[0]
+    site.install(first, "100")
+    assert not save(failed, site).acted
+    assert not Path(evidence_folder(failed)).exists()
+    site.note_reinstallation(first)
+    assert save(failed, site).acted
+    site.tell(first, "down", "")
+    assert save(replace(failed, owner="rollback_compute/2"), site).acted
+
+
 def test_every_host_is_saved_once_in_a_run_with_its_batches(run: Run) -> None:
     cluster = run.cluster
     pair = (cluster.daisy, cluster.controllers.a, cluster.controllers.b)
@@ -168,3 +181,19 @@ def test_every_host_is_saved_once_in_a_run_with_its_batches(run: Run) -> None:
     assert evidence_hosts(run) == (*pair, *run.computes)
     assert evidence_hosts(replace(whole, dag="rollback_controller")) == pair
     assert evidence_hosts(replace(whole, dag="upgrade_cluster")) == (*pair, *cluster.computes)
+
+
+ONE_ARGUMENT = 128 * 1024
+"""Bytes that Linux takes as one argument of a program; a script is one on its way to the host."""
+
+
+@pytest.mark.parametrize("name", ["save_evidence", "save_restore_points"])
+def test_the_script_for_two_hundred_computes_can_be_sent(run: Run, name: str) -> None:
+    cluster = run.cluster
+    many = tuple(
+        cluster.computes[0].model_copy(update={"name": f"host-10-43-{n // 100}-{n % 100}", "root": ""})
+        for n in range(200)
+    )
+    upgrade = replace(run, cluster=cluster.model_copy(update={"computes": many}), computes=many, dag="upgrade_cluster")
+    step = kind(name).make(upgrade, cluster.daisy)
+    assert len(job.start("/var/lib/tecs-rollback/jobs/x", signed(step), 60).encode()) < ONE_ARGUMENT

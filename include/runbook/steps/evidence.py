@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 
 from include.runbook.cluster import Cluster, Host
-from include.runbook.custody import folder, quote_name, ssh_to
-from include.runbook.goals import CRM_MON, cloud
+from include.runbook.custody import folder, quote_name, reinstalling_path, ssh_to
+from include.runbook.goals import CRM_MON, cloud, command_succeeds, release_probe
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, kind, step
+from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, any_of, kind, step
 from include.runbook.steps.vms import ALL_VMS
 
 LOGS = ("nova", "cinder", "neutron", "pacemaker", "cluster", "messages", "daisy")
@@ -83,22 +83,19 @@ def evidence_hosts(run: Run) -> tuple[Host, ...]:
 @step("U3", "Save logs and facts of the failed state", over=Over.DAISY, optional=True)
 def save_evidence(run: Run, daisy: Host) -> Step:
     """What shows why the release failed is on the Daisy host before it is destroyed. A host that cannot be read is named."""
-    hosts, here = evidence_hosts(run), evidence_folder(run)
-    asked = "\n".join(
-        f"saved {quote(host.name)} {_reached(run.cluster, host)} &" + ("\nwait" if number % AT_ONCE == 0 else "")
-        for number, host in enumerate(hosts, 1)
-    )
+    hosts, here, doomed = evidence_hosts(run), evidence_folder(run), _taken_down_by(run)
     return Step(
         kind("save_evidence"),
         daisy,
-        goal=_indexed(run, hosts),
+        goal=_indexed(run, hosts) if not doomed else any_of(_indexed(run, hosts), _back(run, doomed)),
+        proof=_indexed(run, hosts),
         action=f"""\
 umask 077
 mkdir -p {quote(here)} && cd {quote(here)} || exit 2
 ( cd .. && ls -1t | tail -n +{RUNS_KEPT + 1} | xargs -r -d '\\n' rm -rf -- )
 end=$(($(date +%s) + {ALL_SECONDS}))
 {_SAVED}
-{asked}
+{_asked(run.cluster, hosts)}
 wait
 du -sh .""",
         advice="The rollback goes on without it. What is still there can be saved by hand.",
@@ -120,6 +117,31 @@ def _indexed(run: Run, hosts: Sequence[Host]) -> Goal:
         return Verdict(True, f"WARNING: {told}; not, or not whole: {', '.join(why)}" if why else told)
 
     return Goal(f"{index} names every host", (Read(run.cluster.daisy, f"cat {quote(index)} 2>/dev/null"),), judge)
+
+
+def _taken_down_by(run: Run) -> tuple[Host, ...]:
+    """Return the hosts whose state the run itself destroys; those of a whole cluster's computes are its batches' matter."""
+    if run.dag == "rollback_compute":
+        return run.computes
+    return (run.cluster.controllers.b,) if run.dag.startswith("rollback_") else ()
+
+
+def _back(run: Run, hosts: Sequence[Host]) -> Goal:
+    """Nothing is left to be destroyed. The Daisy host asks, so that a host that is gone is one that is not back."""
+    cluster = run.cluster
+    each = " &&\n".join(
+        f"back {quote(reinstalling_path(cluster, host))} {ssh_to(cluster, host)} "
+        f"{quote(release_probe(cluster, host).command)}"
+        for host in hosts
+    )
+    asked = f"""\
+back() {{
+  test ! -e "$1" && shift && release=$(timeout {PART_SECONDS} "$@" < /dev/null 2>/dev/null) &&
+    test "$release" = {quote(cluster.release_reports[run.target])} || {{ echo "there is something to be saved"; return 1; }}
+}}
+{each} &&
+echo "every host that would be taken down is on release {run.target}\""""
+    return command_succeeds(f"every host that would be taken down is back on {run.target}", cluster.daisy, asked)
 
 
 def _entry(line: str) -> dict[str, object]:
@@ -159,14 +181,23 @@ saved() {{
 }}"""
 
 
-def _reached(cluster: Cluster, host: Host) -> str:
-    """Return the command by which the Daisy host has a host print its evidence, packed."""
-    script = quote(_evidence(cluster, host))
-    return f"sh -c {script}" if host == cluster.daisy else f"{ssh_to(cluster, host)} {script}"
+def _asked(cluster: Cluster, hosts: Sequence[Host]) -> str:
+    """Return the lines that ask each host for its evidence. What is asked of several hosts is said once."""
+    told = {host: _evidence(cluster, host) for host in hosts}
+    names = {script: f"of_{number}" for number, script in enumerate(dict.fromkeys(told.values()), 1)}
+    asked = []
+    for number, (host, script) in enumerate(told.items(), 1):
+        at = "sh -c" if host == cluster.daisy else ssh_to(cluster, host)
+        wait = "\nwait" if number % AT_ONCE == 0 else ""
+        asked.append(f'saved {quote(host.name)} {at} {quote(f"root={quote(host.root)}")}"; ${names[script]}" &{wait}')
+    return "\n".join([*(f"{name}={quote(script)}" for script, name in names.items()), *asked])
 
 
 def _evidence(cluster: Cluster, host: Host) -> str:
-    """Return the script that prints what is to be known of a host, the facts before the logs: the end may be cut off."""
+    """Return the script that prints, packed, what is to be known of a host below $root.
+
+    The facts come before the logs: the end may be cut off.
+    """
     parts = [
         "uptime",
         "df -h",
@@ -181,7 +212,7 @@ def _evidence(cluster: Cluster, host: Host) -> str:
         parts += [cloud(cluster, each) for each in CLOUD_LISTS]
     parts.append(f"journalctl --no-pager --since '-{JOURNAL_HOURS} hours'")
     commands = "\n".join(f"part {quote(_named(part))} {quote(part)}" for part in parts)
-    logs = " ".join(f"{quote(host.path('/var/log'))}/{name}*" for name in LOGS)
+    logs = " ".join(f'"$root"/var/log/{name}*' for name in LOGS)
     return f"""\
 LC_ALL=C; export LC_ALL
 part() {{ printf '\\n==== %s\\n' "$1"; timeout {PART_SECONDS} sh -c "$2" 2>&1 | tail -c {4 * LOG_BYTES}; }}

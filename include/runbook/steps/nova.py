@@ -17,7 +17,7 @@ from include.runbook.goals import (
     services_in,
 )
 from include.runbook.remote_python import conf_edit
-from include.runbook.restore_points import NOVA_CONF, point_path, read_points, reading, saved_nova_conf
+from include.runbook.restore_points import NOVA_CONF, point_path, read_points, reading_of, saved_nova_conf
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
@@ -129,7 +129,7 @@ def _past_saving(run: Run, compute: Host) -> Goal:
         Read(compute, f"test -e {quote(conf)}"),
         Read(cluster.daisy, f"test -s {quote(saved)}"),
         Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))}"),
-        reading(run),
+        reading_of(run, compute),
     )
     return Goal(f"{compute.name} is past saving, and what was saved before stays", reads, judge)
 
@@ -142,7 +142,7 @@ def _restore_point(run: Run, compute: Host) -> Goal:
         told = f"an upgrade has saved it at {item.at:%F %T}" if item else "no upgrade has saved it"
         return Verdict(item is not None, told)
 
-    return Goal(f"nova.conf of {compute.name} is among the restore points", (reading(run),), judge)
+    return Goal(f"nova.conf of {compute.name} is among the restore points", (reading_of(run, compute),), judge)
 
 
 def _taken_from_restore_point(run: Run, compute: Host) -> Goal:
@@ -156,7 +156,7 @@ def _taken_from_restore_point(run: Run, compute: Host) -> Goal:
         return Verdict(met, f"nova.conf of {compute.name} is {'' if met else 'not '}taken from the restore point")
 
     reads = (
-        reading(run),
+        reading_of(run, compute),
         Read(daisy, f"sha256sum {quote(_saved(run, compute))}"),
         Read(compute, f"test -s {quote(_conf(run, compute))}"),
         Read(daisy, f"test -e {quote(reinstalling_path(run.cluster, compute))}"),

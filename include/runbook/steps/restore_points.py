@@ -300,7 +300,7 @@ def _action(run: Run, stage: str) -> str:
 umask 077
 mkdir -p {quote(points_folder(run))} && cd {quote(points_folder(run))} && mkdir -p .items {quote(cluster.daisy.name)} || exit 2
 rm -f .missed .left
-{_FUNCTIONS.format(old=release_kept(run), reports=quote(cluster.release_reports[release_kept(run)]))}
+{_functions(run)}
 {fetched}
 {side_by_side}
 wait
@@ -313,7 +313,14 @@ test ! -e .missed || {{ echo "not saved: $(sort .missed | tr '\\n' ';')" >&2; ex
 echo "$(wc -l < {MANIFEST}) lines of {MANIFEST} in $(pwd), $(du -sh . | cut -f1)\""""
 
 
-_FUNCTIONS = """\
+def _functions(run: Run) -> str:
+    cluster, old = run.cluster, release_kept(run)
+    # That a node has no release at all is an answer, too.
+    probe = (
+        f"LC_ALL=C; export LC_ALL; release=$({cluster.probes.release}); at=$({cluster.probes.installed_at}); "
+        'printf \'%s\\n%s\\n\' "$release" "$at"'
+    )
+    return f"""\
 missed() {{ echo "$*" >> .missed; return 1; }}
 # WHAT HOST FILE [INSTALLED_AT]: how the file is listed
 noted() {{
@@ -321,11 +328,12 @@ noted() {{
   printf '{{"what": "%s", "host": "%s", "path": "%s", "size": %d, "sha256": "%s", "at": "%s", "release": "{old}", \
 "installed_at": "%s"}}\\n' "$1" "$2" "$3" "$size" "$sum" "$at" "$4" > ".items/$2.$1"
 }}
-# HOST WHAT PROBE SCRIPT SSH...: the file WHAT of HOST is what SCRIPT prints there, while it is on the old release
+probe={quote(probe)}
+# HOST WHAT SCRIPT SSH...: the file WHAT of HOST is what SCRIPT prints there, while it is on the old release
 fetched() {{
-  host=$1; what=$2; probe=$3; script=$4; shift 4
+  host=$1; what=$2; script=$3; shift 3
   told=$("$@" "$probe") || {{ missed "$what of $host (its release is not told)"; return; }}
-  test "$(printf '%s\\n' "$told" | head -n 1)" = {reports} || {{
+  test "$(printf '%s\\n' "$told" | head -n 1)" = {quote(cluster.release_reports[old])} || {{
     echo "$host" >> .left; echo "$host is not on release {old}: what was saved of it stays"; return; }}
   mkdir -p "$host" && "$@" "$script" > "$host/$what.new" && test -s "$host/$what.new" && mv "$host/$what.new" "$host/$what" &&
     noted "$what" "$host" "$host/$what" "$(printf '%s\\n' "$told" | tail -n 1)" ||
@@ -334,14 +342,9 @@ fetched() {{
 
 
 def _fetched(run: Run, node: Host) -> str:
-    """Return the lines that fetch what is saved of a node. That it has no release at all is an answer, too."""
-    cluster = run.cluster
-    probe = (
-        f"LC_ALL=C; export LC_ALL; release=$({cluster.probes.release}); at=$({cluster.probes.installed_at}); "
-        'printf \'%s\\n%s\\n\' "$release" "$at"'
-    )
+    """Return the lines that fetch what is saved of a node."""
     lines = [
-        f"fetched {quote(node.name)} {thing.what} {quote(probe)} {quote(thing.save)} {ssh_to(cluster, node)}"
+        f"fetched {quote(node.name)} {thing.what} {quote(thing.save)} {ssh_to(run.cluster, node)}"
         for thing in _things(run, node)
     ]
     return lines[0] if len(lines) == 1 else "{\n" + "\n".join(lines) + "\n}"
