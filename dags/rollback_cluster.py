@@ -29,7 +29,12 @@ from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
 with scenario("rollback_cluster", __doc__) as dag:
     # The runbook's caution: nothing changes before the databases are known to fit the old release, or are backed up.
     begun = step("back_up_databases")
-    chain(begin_run(), step("note_cluster_mode"), begun)
+    free = begin_run()
+    chain(free, step("note_cluster_mode"), begun)
+
+    # What shows why the release failed is saved before anything of it is destroyed; each batch does so for its computes.
+    evidence = step("save_evidence")
+    chain(free, evidence)
 
     # A1, A2: A becomes active, and B cannot take over.
     banned = step("ban_float_ip_on_b")
@@ -45,7 +50,7 @@ with scenario("rollback_cluster", __doc__) as dag:
     chain([banned, staged], computes, back)
 
     # A5, A6: B is reinstalled and comes back; the cluster is verified.
-    verified = roll_back_b(begun, after=[back], installer_free=back)
+    verified = roll_back_b(begun, after=[back, evidence], installer_free=back)
 
     # Every compute is on the old release now: VMs may go home, if that is asked for.
     returned = step("return_vms")

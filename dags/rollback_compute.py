@@ -34,6 +34,10 @@ with scenario("rollback_compute", __doc__, computes=True) as dag:
     chain(begun, named)
     hosts = named.output
 
+    # What shows why the upgrade failed is saved before the computes are taken down.
+    evidence = step("save_evidence")
+    chain(begun, evidence)
+
     # A3: the installer on the Daisy host, then on every compute side by side.
     brought, staged = step("stage_bin_on_daisy"), each("stage_bin_on_node", hosts)
     chain(begun, brought, staged)
@@ -51,7 +55,7 @@ with scenario("rollback_compute", __doc__, computes=True) as dag:
     ready = count("A4.2", "Name the computes that may be taken down", computes_ready)
     cleared = go_on_or_give_back(ready.output)
     chain([named, staged, saved, finished], ready)
-    chain([named, brought, noted, configured, ready], cleared)
+    chain([named, brought, noted, configured, evidence, ready], cleared)
 
     # A4.5, A4.6: one run of the installer serves all that are taken down.
     down = count("A4.5", "Name the computes that are taken down", computes_taken_down)

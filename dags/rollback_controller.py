@@ -23,7 +23,12 @@ from tecs.sections import begin_run, end_run, roll_back_b, stage_installer
 with scenario("rollback_controller", __doc__) as dag:
     # The runbook's caution: nothing changes before the databases are known to fit the old release, or are backed up.
     begun = step("back_up_databases")
-    chain(begin_run(), step("note_cluster_mode"), begun)
+    free = begin_run()
+    chain(free, step("note_cluster_mode"), begun)
+
+    # What shows why the upgrade failed is saved before B is taken down.
+    evidence = step("save_evidence")
+    chain(free, evidence)
 
     # A2: the ban is in place since the upgrade began; if it is not, it is set now.
     banned = step("ban_float_ip_on_b")
@@ -33,6 +38,6 @@ with scenario("rollback_controller", __doc__) as dag:
     staged = stage_installer(begun)
 
     # A5, A6: B is reinstalled and comes back; the cluster is verified.
-    verified = roll_back_b(begun, after=[banned, staged], installer_free=begun)
+    verified = roll_back_b(begun, after=[banned, staged, evidence], installer_free=begun)
 
     end_run(verified)

@@ -17,6 +17,9 @@ from include.runbook import steps as _registered  # noqa: F401  the import regis
 from include.runbook.step import KINDS
 
 CHANGING = {kind.task_id for kind in KINDS.values() if kind.changes}
+OPTIONAL = {kind.name for kind in KINDS.values() if kind.optional}
+"""Steps whose failure stops nothing: there is nothing to be resumed."""
+
 _numbers = itertools.count(1)
 
 
@@ -108,7 +111,7 @@ def audit(site: Site, reinstalled: tuple[str, ...]) -> None:
 
 
 def break_every_changing_step(site: Site, dag: str) -> list[str]:
-    """Let the first action of each changing step of the scenario fail with status 1; return the steps' names."""
+    """Let the first action of each changing step of the scenario fail with status 1; return the names of those that stop it."""
     dags = ["rollback_compute", dag] if dag == "rollback_cluster" else [dag]
     tasks = {task.task_id for each in dags for task in site.airflow.tasks(each)} & CHANGING
     names = sorted(task_id.partition("_")[2] for task_id in tasks)
@@ -116,7 +119,7 @@ def break_every_changing_step(site: Site, dag: str) -> list[str]:
         site.lab.fault(
             {"ssh": {"match": rf"# \S+ {name} on "}, "do": "exit", "status": 1, "stderr": "broken by a test"}
         )
-    return names
+    return [name for name in names if name not in OPTIONAL]
 
 
 def asked_for(site: Site, dag: str) -> dict[str, Any]:

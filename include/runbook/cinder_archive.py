@@ -23,6 +23,9 @@ CINDER_CONF = "/etc/cinder/cinder.conf"
 MULTIPATH_CONF = "/etc/multipath.conf"
 CEPH_FILES = "/etc/ceph"
 
+TAR = "tar -cf - --dereference --hard-dereference --no-recursion -T -"
+"""Shell: writes an archive of the files that its input names: contents, never links."""
+
 LISTING = Path(list_backends.__file__)
 """The program that lists a cinder.conf's back ends on a host."""
 
@@ -60,7 +63,7 @@ done | tr -s / | sort -u"""
 
 def pack(cluster: Cluster) -> str:
     """Return the script that writes the archive of the files to be kept to its standard output: contents, never links."""
-    return f"{list_files(cluster)} | tar -cf - --dereference --hard-dereference --no-recursion -T -"
+    return f"{list_files(cluster)} | {TAR}"
 
 
 def sums_on_b(cluster: Cluster) -> str:
@@ -69,9 +72,14 @@ def sums_on_b(cluster: Cluster) -> str:
 
 
 def sums_in_archive(cluster: Cluster) -> str:
-    """Return the script that prints the checksums of the files in the archive, without unpacking it to the disk."""
+    """Return the script that prints the checksums of the files in the archive of B's settings."""
+    return sums_in(archive(cluster))
+
+
+def sums_in(path: str) -> str:
+    """Return the script that prints the checksums of the files in an archive, without unpacking it to the disk."""
     one = 'printf "%s  %s\\n" "$(sha256sum | cut -c1-64)" "$TAR_FILENAME"'
-    return f"tar -xf {quote(archive(cluster))} --to-command={quote(one)}"
+    return f"tar -xf {quote(path)} --to-command={quote(one)}"
 
 
 def sums_unpacked(directory: str) -> str:

@@ -187,7 +187,10 @@ class Of(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A step before it is made for a run: what the plan, the DAGs and the docs need to know of it."""
+    """A step before it is made for a run: what the plan, the DAGs and the docs need to know of it.
+
+    `optional`: that it fails is told, and stops nothing.
+    """
 
     id: str
     name: str
@@ -197,6 +200,7 @@ class Kind:
     detached: bool
     of: Of
     reinstalls: bool
+    optional: bool
     timing: Timing
     make: Callable[[Run, Host], Step] = field(repr=False, compare=False)
 
@@ -223,17 +227,19 @@ def step(
     detached: bool = False,
     of: Of = Of.ALL,
     reinstalls: bool = False,
+    optional: bool = False,
 ) -> Callable[[Callable[[Run, Host], Step]], Callable[[Run, Host], Step]]:
     """Register the decorated function as the maker of the runbook step `id`; its name is the step's name.
 
     `over` says for which hosts it is made; where its action runs is the step's own matter (often the Daisy host).
     `of`: the installer serves a whole batch, and must touch neither a compute of it that is in service again nor one that
-    has not been taken down. `reinstalls`: its hosts come back with new keys.
+    has not been taken down. `reinstalls`: its hosts come back with new keys. `optional`: its failure is told and stops nothing;
+    not for a detached step.
     """
 
     def register(make: Callable[[Run, Host], Step]) -> Callable[[Run, Host], Step]:
         name = make.__name__
-        KINDS[name] = Kind(id, name, sentence, over, changes, detached, of, reinstalls, TIMINGS[name], make)
+        KINDS[name] = Kind(id, name, sentence, over, changes, detached, of, reinstalls, optional, TIMINGS[name], make)
         return make
 
     return register

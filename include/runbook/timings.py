@@ -103,4 +103,6 @@ TIMINGS: dict[str, Timing] = {
     "create_and_delete_vm": _estimate(10, 300),
     "restore_cluster_mode": _estimate(2, 60),
     "release_lock": _estimate(1, 30),
+    "save_evidence": Timing(20, "estimate: some seconds a host, sixteen at a time", 600),
+    "save_restore_points": Timing(30, "estimate: small files; dumps of the databases take their time", 3600),
 }

@@ -35,6 +35,7 @@ from include.runbook.room import rooms_to_drain
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Read, Run, Verdict
 from include.runbook.steps.databases import schemas_known
+from include.runbook.steps.restore_points import points_of, points_whole, where_saved
 
 CLOCKS_APART = 10
 """Seconds by which a host's clock may differ from the Daisy host's; tokens and logs are of no use beyond."""
@@ -142,7 +143,17 @@ def _readiness(run: Run) -> tuple[Check, ...]:
         ),
         Check("R10", _readable(b, cinder), warning, "without it A5.4 cannot restore the back ends: copy A's"),
         Check("R11", _nothing_unproven(cluster), critical, "resume the run that began it, or roll that host back"),
+        *(Check("R12", where_saved(run, goal), warning, _SAVED_ANEW) for goal in _restore_points(run)),
     )
+
+
+_SAVED_ANEW = (
+    "the next upgrade_cluster saves them anew (U1); a rollback does without them, from what the hosts still have"
+)
+
+
+def _restore_points(run: Run) -> tuple[Goal, ...]:
+    return (points_whole(run), *(points_of(run, node) for node in run.cluster.nodes))
 
 
 def findings(checked: Sequence[Check], answers: Sweep) -> tuple[Finding, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -80,9 +81,22 @@ class RunbookStep(SSHOperator):
             with SshHosts(run.cluster, self.log) as hosts:
                 step, run = self.made_now(run, hosts)
                 self._may_act(context, step, run, hosts)
-                with self._recorded(context, step, run, hosts) as recorded:
+                with self._excused(step), self._recorded(context, step, run, hosts) as recorded:
                     recorded.outcome = perform(step, hosts, run, self._say, recorded)
-        skip_if_true(recorded.outcome)
+        if recorded.outcome is not None:
+            skip_if_true(recorded.outcome)
+
+    @contextmanager
+    def _excused(self, step: Step) -> Iterator[None]:
+        """Tell of the failure of a step that stops nothing, and go on. In the record it stands as failed."""
+        try:
+            yield
+        except RunbookError as error:
+            if not step.kind.optional:
+                raise
+            for line in str(error).splitlines():
+                self.log.warning(line)
+            self.log.warning("the run goes on without this step")
 
     def on_kill(self) -> None:
         """Leave the command that runs on the host to its end: it is short, and the next try reads what it made true."""

@@ -68,6 +68,24 @@ def test_a_step_that_had_something_to_do_succeeds_and_is_recorded(operator: Make
 
 
 @pytest.mark.usefixtures("locked")
+def test_evidence_that_cannot_be_saved_is_told_and_does_not_stop_the_rollback(
+    operator: Make, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file lies where the folder would have to be made."""
+    site.write(site.cluster.daisy, f"{site.cluster.paths.state}/evidence", "in the way")
+    operator("save_evidence").execute(context())
+    assert record(site.cluster)[-1]["outcome"] == "failed"
+    assert "the run goes on without this step" in caplog.text
+
+
+def test_evidence_is_not_excused_from_holding_the_lock(operator: Make) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match="lock"):
+        operator("save_evidence").execute(context())
+
+
+@pytest.mark.usefixtures("locked")
 def test_the_script_is_recorded_before_it_is_sent(
     operator: Make, sessions: Callable[[OnRun], None], site: Site
 ) -> None:

@@ -8,28 +8,27 @@ import pytest
 
 from include.runbook.redaction import masked
 
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "export OS_PASSWORD=hunter2",
-        "export OS_PASSWORD='hunter2 or so'",
-        'rabbit_password = "hunter2"',
-        '{"auth": {"password": "hunter2"}}',
-        "{'admin_token': 'hunter2'}",
-        '"{\\"password\\": \\"hunter2\\"}"',
-        'password = "hunter2',
-        "mysql -u root -phunter2 nova",
-        "mysqldump --password=hunter2 nova",
-        "openstack --os-password hunter2 server list",
-        "connection = mysql+pymysql://nova:hunter2@db/nova",
-        "https://hunter2@git.example.org/x",
-        "X-Auth-Token: hunter2",
-        "Authorization: Bearer hunter2hunter2",
-        "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----",
-        "-----BEGIN RSA PRIVATE KEY-----\nhunter2 and cut off",
-    ],
+SECRETS = (
+    "export OS_PASSWORD=hunter2",
+    "export OS_PASSWORD='hunter2 or so'",
+    'rabbit_password = "hunter2"',
+    '{"auth": {"password": "hunter2"}}',
+    "{'admin_token': 'hunter2'}",
+    '"{\\"password\\": \\"hunter2\\"}"',
+    'password = "hunter2',
+    "mysql -u root -phunter2 nova",
+    "mysqldump --password=hunter2 nova",
+    "openstack --os-password hunter2 server list",
+    "connection = mysql+pymysql://nova:hunter2@db/nova",
+    "https://hunter2@git.example.org/x",
+    "X-Auth-Token: hunter2",
+    "Authorization: Bearer hunter2hunter2",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2\n-----END OPENSSH PRIVATE KEY-----",
+    "-----BEGIN RSA PRIVATE KEY-----\nhunter2 and cut off",
 )
+
+
+@pytest.mark.parametrize("text", SECRETS)
 def test_a_secret_is_masked_by_its_name_or_by_its_form(text: str) -> None:
     assert "hunter2" not in masked(text)
     assert "***" in masked(text)

@@ -116,34 +116,38 @@ def back_up_databases(run: Run, daisy: Host) -> Step:
         action=f"""\
 umask 077
 mkdir -p {quote(there)} && cd {quote(there)} || exit 2
-{_dump_function(run)}
-for database in {" ".join(names)}; do
-  echo "dumping $database"
-  dump "$database" > "$database.sql.gz" || exit $?
-  # mysqldump writes this line when it has written everything; its status is lost in the pipe.
-  gunzip -c "$database.sql.gz" | tail -n 1 | grep -q '^-- Dump completed' ||
-    {{ echo "the dump of $database is not whole" >&2; exit 1; }}
-  ls -l "$database.sql.gz"
-done
+{dump_all(run)}
 sha256sum {files} > SHA256SUMS.new && mv SHA256SUMS.new SHA256SUMS""",
         advice=f"See that {daisy.name} has room below {there} and that the database answers on the active controller.",
     )
 
 
-def _dump_function(run: Run) -> str:
-    """Return the shell function that prints the compressed dump of the database $1, from the controller that answers."""
+def dump_all(run: Run) -> str:
+    """Return the script that dumps each database that the release names, whole, into the folder in which it is run."""
+    cluster = run.cluster
+    return f"""\
+{on_database(run)}
+for database in {" ".join(cluster.releases[run.target].schemas)}; do
+  echo "dumping $database"
+  on_database "{cluster.databases.dump} $database | gzip" > "$database.sql.gz" || exit $?
+  # mysqldump writes this line when it has written everything; its status is lost in the pipe.
+  gunzip -c "$database.sql.gz" | tail -n 1 | grep -q '^-- Dump completed' ||
+    {{ echo "the dump of $database is not whole" >&2; exit 1; }}
+  ls -l "$database.sql.gz"
+done"""
+
+
+def on_database(run: Run) -> str:
+    """Return the shell function that runs the command $1 on the controller whose database answers."""
     cluster = run.cluster
     alive = quote(_ask(cluster, quote("SELECT 1;")))
     hosts = "\n".join(
         f'  if test -z "$at" && {ssh_to(cluster, host)} {alive} > /dev/null; then at={host.name}; fi'
         for host in _controllers(run)
     )
-    cases = "\n".join(
-        f'    {host.name}) {ssh_to(cluster, host)} "{cluster.databases.dump} $1 | gzip" ;;'
-        for host in _controllers(run)
-    )
+    cases = "\n".join(f'    {host.name}) {ssh_to(cluster, host)} "$1" ;;' for host in _controllers(run))
     return f"""\
-dump() {{
+on_database() {{
   at=
 {hosts}
   case $at in

@@ -49,7 +49,8 @@ CLUSTER_FILES = (
 """A5.5. The installer makes none of them; `authkey` exists only where corosync encrypts."""
 
 
-def _cluster_files(cluster: Cluster) -> tuple[str, ...]:
+def cluster_files(cluster: Cluster) -> tuple[str, ...]:
+    """Return the files that make a controller a member of the cluster (A5.5)."""
     return (*CLUSTER_FILES, WEB_DATA) if cluster.drbd_resources else CLUSTER_FILES
 
 
@@ -153,7 +154,7 @@ def copy_cluster_files(run: Run, daisy: Host) -> Step:
     """B has A's Corosync, pcsd and DRBD files, with owner and mode. Carried by the Daisy host, which both of them trust."""
     cluster = run.cluster
     a, b = cluster.controllers.a, cluster.controllers.b
-    names = " ".join(quote(file.lstrip("/")) for file in _cluster_files(cluster))
+    names = " ".join(quote(file.lstrip("/")) for file in cluster_files(cluster))
     there = f"cd {quote(a.root or '/')} && for f in {names}; do test ! -e $f || echo $f; done"
     sums = "cd {root} && for f in {names}; do test ! -e $f || sha256sum $f; done"
     a_sums = sums.format(root=quote(a.root or "/"), names=names)

@@ -18,6 +18,7 @@ from include.runbook.goals import (
     services_in,
 )
 from include.runbook.remote_python import conf_edit
+from include.runbook.restore_points import NOVA_CONF, point_path, read_points, reading_of, saved_nova_conf
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
@@ -107,18 +108,21 @@ def _past_saving(run: Run, compute: Host) -> Goal:
     """The compute's own settings are on it no more: nothing of it may take the place of what was saved before.
 
     Either it is taken down, or its reinstallation has begun, and the nova.conf that lies there is the installer's. Where
-    nothing was saved before, the compute goes on with the installer's settings, if the inventory lets it.
+    nothing was saved before, not even by an upgrade, the compute goes on with the installer's settings, if the inventory
+    lets it.
     """
     cluster, saved, conf = run.cluster, _saved(run, compute), _conf(run, compute)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        release, lies_there, is_saved, reinstalling = outputs
+        release, lies_there, is_saved, reinstalling, points = outputs
         taken_down = release_of(cluster, compute, release) is None and not lies_there.ok
         if not taken_down and not reinstalling.ok:
             return Verdict(False, f"{compute.name} is neither taken down nor being reinstalled")
         found = f"{compute.name} is {'taken down' if taken_down else 'being reinstalled'}"
         if is_saved.ok:
             return Verdict(True, f"{found}; what was saved before stays")
+        if saved_nova_conf(run, compute, read_points(points)):
+            return Verdict(False, f"{found}, and nothing was saved but what an upgrade has: that is taken")
         return Verdict(not _refuses(run), f"WARNING: {found}, and nothing was saved: its own settings are not known")
 
     reads = (
@@ -126,26 +130,71 @@ def _past_saving(run: Run, compute: Host) -> Goal:
         Read(compute, f"test -e {quote(conf)}"),
         Read(cluster.daisy, f"test -s {quote(saved)}"),
         Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))}"),
+        reading_of(run, compute),
     )
     return Goal(f"{compute.name} is past saving, and what was saved before stays", reads, judge)
 
 
+def _restore_point(run: Run, compute: Host) -> Goal:
+    """An upgrade has saved the compute's nova.conf before it changed the compute, and it is whole."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        item = saved_nova_conf(run, compute, read_points(outputs[0]))
+        told = f"an upgrade has saved it at {item.at:%F %T}" if item else "no upgrade has saved it"
+        return Verdict(item is not None, told)
+
+    return Goal(f"nova.conf of {compute.name} is among the restore points", (reading_of(run, compute),), judge)
+
+
+def _taken_from_restore_point(run: Run, compute: Host) -> Goal:
+    """The compute has lost its own nova.conf, and what is saved of it is what an upgrade has saved."""
+    daisy = run.cluster.daisy
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        item = saved_nova_conf(run, compute, read_points(outputs[0]))
+        lost = not outputs[2].ok or outputs[3].ok
+        met = lost and item is not None and outputs[1].stdout.split()[:1] == [item.sha256]
+        return Verdict(met, f"nova.conf of {compute.name} is {'' if met else 'not '}taken from the restore point")
+
+    reads = (
+        reading_of(run, compute),
+        Read(daisy, f"sha256sum {quote(_saved(run, compute))}"),
+        Read(compute, f"test -s {quote(_conf(run, compute))}"),
+        Read(daisy, f"test -e {quote(reinstalling_path(run.cluster, compute))}"),
+    )
+    return Goal(f"nova.conf of {compute.name} is saved as it was before the upgrade", reads, judge)
+
+
 @step("A4.1", "Save nova.conf of each compute as nova_old.conf", over=Over.COMPUTES)
 def save_nova_conf(run: Run, compute: Host) -> Step:
-    """What the bad release's nova.conf holds of local settings is safe on the Daisy host, where no reinstallation reaches."""
-    saved = _saved(run, compute)
+    """What the bad release's nova.conf holds of local settings is safe on the Daisy host, where no reinstallation reaches.
+
+    Where the compute has lost it, that of the restore point is taken, if an upgrade has saved one.
+    """
+    saved, ssh = _saved(run, compute), ssh_to(run.cluster, compute)
+    conf, point = quote(_conf(run, compute)), quote(point_path(run, compute, NOVA_CONF))
     equal = _equal(f"nova.conf of {compute.name} is saved", run, compute, _conf(run, compute))
+    taken = _taken_from_restore_point(run, compute)
     return Step(
         kind("save_nova_conf"),
         run.cluster.daisy,
         subject=compute.name,
-        goal=any_of(returned(run, compute), equal, _past_saving(run, compute)),
-        proof=equal,
-        requires=(command_succeeds("nova.conf is there", compute, f"test -s {quote(_conf(run, compute))}"),),
+        goal=any_of(returned(run, compute), equal, _past_saving(run, compute), taken),
+        proof=any_of(equal, taken),
+        requires=(
+            any_of(
+                command_succeeds("nova.conf is there", compute, f"test -s {conf}"),
+                _restore_point(run, compute),
+            ),
+        ),
         action=f"""\
 umask 077
 mkdir -p {quote(saved.rsplit("/", 1)[0])} || exit $?
-{ssh_to(run.cluster, compute)} {quote(f"cat {quote(_conf(run, compute))}")} > {quote(saved)}.new || exit $?
+own=$({ssh} {quote(f"test ! -s {conf} || echo own")}) || exit $?
+# What lies there during a reinstallation is the installer's.
+test ! -e {quote(reinstalling_path(run.cluster, compute))} || own=
+if test -n "$own"; then {ssh} {quote(f"cat {conf}")} > {quote(saved)}.new || exit $?
+else cp {point} {quote(saved)}.new && echo "nova.conf is taken from the restore point" || exit $?; fi
 mv {quote(saved)}.new {quote(saved)}""",
         advice=f"If {compute.name} was taken down by hand, put the nova.conf that it had before at {saved} on the Daisy host, or "
         "set carry_over.unlisted_differences in the inventory to report; then clear the failed task.",
