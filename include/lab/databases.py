@@ -1,4 +1,4 @@
-"""The versions of the cloud's databases: those that the inventory's target release knows, or of every release of the lab's own."""
+"""The versions of the cloud's databases: the newest that the target release is said to know, or the lab's own."""
 
 from __future__ import annotations
 

@@ -22,10 +22,11 @@ NOTHING_TO_DO = frozenset(
         "restore_cluster_mode",
         "finish_drain",  # nothing is left of the drain before, unless a person is asked
         "return_vms",  # not asked for
+        "synchronise_b",  # what has been begun before may be over
     }
 )
 
-REPLICATED = frozenset({"let_b_follow_a", "synchronise_b"})
+REPLICATED = frozenset({"let_b_follow_a"})
 """The steps of clusters whose controllers replicate data."""
 
 FETCHED = frozenset({"fetch_tecs_conf", "fetch_mappings"})

@@ -26,25 +26,29 @@ PlanOf = Callable[[Run], Plan]
 """Makes the plan of a run from its scenario's DAG."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rehearsal:
-    """A scenario that is to be played on the twin of a cluster, `pace` times faster than real."""
+    """A scenario that is to be played on the twin of a cluster, `pace` times faster than real; `twin` while it is."""
 
     cluster: Cluster
     scenario: str
     pace: float
-    ended: threading.Event = field(default_factory=threading.Event)
+    twin: Twin | None = None
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     def play(self, plan_of: PlanOf, tell: Callable[[Stepped], None]) -> Report:
         """Play it and return the report; raises RehearsalError where it could not be played to its end."""
         begun, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         with running_twin(self.cluster, self.scenario, self.pace) as twin, Background() as background:
+            self.twin = twin
             plan = plan_of(self._run_on(twin))
             before = twin.lab.state()
-            walk = Walk(twin, plan, background, acts_in(plan), tell, self.ended)
-            walk.go()
+            walk = Walk(twin, plan, background, acts_in(plan), tell, self._ended)
+            well = walk.go()
             after = twin.lab.state()
-        deviations = [*deviations_in(walk.steps), *end_deviations(before, after, plan.run)]
+        # Where a step has failed, the state in which it has left the cluster is no news.
+        ended = end_deviations(before, after, plan.run) if well else ()
+        deviations = (*deviations_in(walk.steps), *violations_in(after), *ended)
         return Report(
             self.cluster.name,
             plan.scenario,
@@ -53,14 +57,16 @@ class Rehearsal:
             plan.predicted,
             time.monotonic() - started,
             tuple(walk.steps),
-            tuple(deviations),
+            deviations,
             (*late_steps(walk.steps), *walk.remarks),
             twin.not_played,
         )
 
     def end(self) -> None:
         """Let the rehearsal end soon, with RehearsalEnded where it is being played."""
-        self.ended.set()
+        self._ended.set()
+        if self.twin is not None:
+            self.twin.hang_up()
 
     def _run_on(self, twin: Twin) -> Run:
         dag = SCENARIOS[self.scenario]
@@ -75,11 +81,15 @@ class Rehearsal:
         )
 
 
+def violations_in(truth: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what the twin has seen happen at any time that never should."""
+    for violation in truth["violations"]:
+        yield f"{violation['audit']} on {violation['host']}: {violation['detail']}"
+
+
 def end_deviations(before: Mapping[str, Any], after: Mapping[str, Any], run: Run) -> Iterator[str]:
     """Compare the twin's own truth at the end with what the scenario promises; the product's readings have no part in it."""
     a = run.cluster.controllers.a.name
-    for violation in after["violations"]:
-        yield f"at the end: {violation['audit']} on {violation['host']}: {violation['detail']}"
     for name, host in after["hosts"].items():
         if host["role"] != "daisy" and (host["release"] != run.target or not host["complete"]):
             state = f"release {host['release'] or 'none'}{'' if host['complete'] else ', not complete'}"

@@ -128,4 +128,6 @@ def report_text(report: Report) -> str:
 def _row(step: Stepped) -> str:
     expected, took = (f"{step.expected:.1f} s", f"{step.seconds:.1f} s") if step.sla else ("", f"{step.seconds:.1f} s")
     mark = "LATE " if step.late else ""
-    return COLUMNS.format(expected, "" if step.outcome is Outcome.NOT_BEGUN else took, step.outcome, f"{mark}{step.where}")
+    return COLUMNS.format(
+        expected, "" if step.outcome is Outcome.NOT_BEGUN else took, step.outcome, f"{mark}{step.where}"
+    )

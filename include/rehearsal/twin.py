@@ -14,7 +14,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,10 @@ class Twin:
         known = json.loads((self.lab.state_dir / "connections.json").read_text())
         connection: dict[str, Any] = known[connection_id]
         return Credentials.of(connection["login"], None, connection["extra"])
+
+    def hang_up(self) -> None:
+        """Let the twin end soon: every session to it ends with it. Waits for nothing, so that a signal's handler may call it."""
+        _signalled(self.lab.state_dir, signal.SIGTERM)
 
 
 @contextmanager
@@ -125,16 +129,17 @@ def _clear_what_was_left(places: Path) -> None:
 def _clear(place: Path) -> None:
     """Nothing that was started at this place runs, and its folder is gone."""
     state = (place / "lab").resolve()
-    for lab in _labs_at(state):
-        with suppress(ProcessLookupError):
-            os.kill(lab, signal.SIGKILL)
+    _signalled(state, signal.SIGKILL)
     end_processes_of(state)
     shutil.rmtree(place)
 
 
-def _labs_at(state: Path) -> list[int]:
-    """Return the processes that serve this state directory, or are about to; a lab itself bears no mark of its hosts."""
-    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit() and _serves(entry, state)]
+def _signalled(state: Path, number: signal.Signals) -> None:
+    """The processes that serve this state directory, or are about to, have the signal; they bear no mark of their hosts."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and _serves(entry, state):
+            with suppress(ProcessLookupError):
+                os.kill(int(entry.name), number)
 
 
 def _serves(process: os.DirEntry[str], state: Path) -> bool:

@@ -97,7 +97,9 @@ class TwinHosts:
             # Beyond the script's own limit, so that it is this one that tells.
             return await asyncio.wait_for(reach.run(session, host, script, timeout + READ_LIMIT), timeout)
         except TimeoutError:
-            raise LimitExceeded(in_short(script), host.name, timeout, "", "see what the twin's host waited for") from None
+            raise LimitExceeded(
+                in_short(script), host.name, timeout, "", "see what the twin's host waited for"
+            ) from None
         except (OSError, asyncssh.Error) as error:
             self._sessions.pop(host.name).abort()
             raise ConnectionLost("ssh", host.name, in_short(script), str(error) or type(error).__name__) from None

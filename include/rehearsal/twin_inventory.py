@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
-from pathlib import PurePosixPath
 from typing import Any
 
 from include.lab.installer_bin import bin_bytes, bin_name
@@ -18,6 +17,7 @@ from include.runbook.cluster import CarryOver, Cluster, Databases, Paths, Probes
 
 CONNECTION = "tecs_twin"
 PORT = 2222
+BINS = "/home/tecs_releases"
 
 LEFT_OUT = {"notify", "validation", "rehearsal", "paths", "probes", "databases"}
 """Keys without a meaning on the twin: nobody is told of it, and its hosts have the default paths and programs only."""
@@ -65,14 +65,13 @@ def _moved(host: Mapping[str, Any], address: str) -> dict[str, Any]:
 
 
 def _stood_in_for(name: str, release: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the release with the lab's installer in the place of the site's."""
-    stand_in = PurePosixPath(release["bin"]).with_name(bin_name(name))
+    """Return the release with the lab's installer in the place of the site's, below a folder that the twin's hosts have."""
     sha256 = hashlib.sha256(bin_bytes(name)).hexdigest()
-    return {"bin": str(stand_in), "sha256": sha256, "schemas": release["schemas"]}
+    return {"bin": f"{BINS}/{bin_name(name)}", "sha256": sha256, "schemas": release["schemas"]}
 
 
 def _not_played(cluster: Cluster) -> Iterator[str]:
-    yield "releases: the installers are the lab's stand-ins; whether the site's are whole, validate_cluster reads"
+    yield f"releases: the installers are the lab's stand-ins in {BINS}; whether the site's are whole, validate_cluster reads"
     yield "addresses, ssh, host_key: the twin has its own, on the loopback"
     if cluster.daisy.address == cluster.controllers.a.address:
         yield "daisy.address: Daisy is a host of its own, beside A"

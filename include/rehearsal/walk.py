@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from include.lab.errors import LabError
-from include.rehearsal.decisions import Decisions
+from include.rehearsal.decisions import Decisions, unsaid
 from include.rehearsal.errors import RehearsalEnded, RehearsalError
 from include.rehearsal.expectation import Acts
 from include.rehearsal.report import Outcome, Stepped
@@ -61,36 +61,46 @@ class Walk:
         self.decisions = Decisions(self.twin, self.plan, self.background)
         unknown = [stage.task_id for stage in self.plan.stages if not self._playable(stage)]
         if unknown:
-            raise RehearsalError(f"the rehearsal does not know the decisions {', '.join(unknown)} of {self.plan.scenario}")
+            raise RehearsalError(
+                f"the rehearsal does not know the decisions {', '.join(unknown)} of {self.plan.scenario}"
+            )
 
     def go(self) -> bool:
         """Walk to the end; True where every step went well. Raises RehearsalEnded when it is told to stop."""
         waiting = {stage.task_id: stage for stage in self.plan.stages}
-        well: set[str] = set()
-        left: dict[str, int] = {}
-        failed: set[str] = set()
-        at_work: dict[Future[Stepped | None], str] = {}
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            while waiting or at_work:
-                for stage in [each for each in waiting.values() if each.after <= well]:
-                    work = list(self._work(waiting.pop(stage.task_id)))
-                    left[stage.task_id] = len(work)
-                    at_work |= {pool.submit(each): stage.task_id for each in work}
-                if not at_work:
-                    break  # what is left waits for something that has failed
-                for future in wait(at_work, return_when=FIRST_COMPLETED).done:
-                    task_id = at_work.pop(future)
-                    left[task_id] -= 1
-                    if not self._went_well(future.result()):
-                        failed.add(task_id)
-                    if not left[task_id] and task_id not in failed:
-                        well.add(task_id)
-                if self.ended.is_set():
-                    raise RehearsalEnded("the rehearsal was ended before it was over")
+            try:
+                failed = self._through(waiting, pool)
+            except BaseException:
+                # What has begun is told to end: the pool waits for it.
+                self.ended.set()
+                raise
         for stage in waiting.values():
             self._note(self._stepped(stage, "", Outcome.NOT_BEGUN, "what comes before it failed"))
         self.remarks += self.decisions.remarks
-        return not failed and not waiting
+        return not failed
+
+    def _through(self, waiting: dict[str, Stage], pool: ThreadPoolExecutor) -> set[str]:
+        """Go through the stages as far as they go well; return those that failed, and leave in `waiting` what never began."""
+        well: set[str] = set()
+        failed: set[str] = set()
+        left: dict[str, int] = {}
+        at_work: dict[Future[Stepped | None], str] = {}
+        while True:
+            for stage in [each for each in waiting.values() if each.after <= well]:
+                work = list(self._work(waiting.pop(stage.task_id)))
+                left[stage.task_id] = len(work)
+                at_work |= {pool.submit(each): stage.task_id for each in work}
+            if not at_work:
+                return failed
+            for future in wait(at_work, return_when=FIRST_COMPLETED).done:
+                task_id = at_work.pop(future)
+                left[task_id] -= 1
+                if not self._went_well(future.result()):
+                    failed.add(task_id)
+                if not left[task_id] and task_id not in failed:
+                    well.add(task_id)
+            self._require_going_on()
 
     def _playable(self, stage: Stage) -> bool:
         return Decisions.knows(stage) or stage.kind is not None or bool(stage.rounds)
@@ -167,19 +177,19 @@ class Walk:
     def _tried(self, kind: Kind, host: Host) -> perform.Outcome:
         self._require_going_on()
         with TwinHosts(self.run.cluster, self.twin.credentials_of, self.background) as hosts:
-            concerned = perform.narrowed(self.run, kind.of, hosts, _unsaid)
+            concerned = perform.narrowed(self.run, kind.of, hosts, unsaid)
             step = kind.make(concerned, host)
             if kind.changes and kind.name not in UNLOCKED:
                 self._require_lock(hosts)
             if not kind.detached:
-                return perform.perform(step, hosts, concerned, _unsaid)
-            outcome = perform.begin(step, hosts, concerned, _unsaid)
+                return perform.perform(step, hosts, concerned, unsaid)
+            outcome = perform.begin(step, hosts, concerned, unsaid)
             if outcome is not None:
                 return outcome
             self._watch(step, concerned, hosts)
         # A reinstalled host has another key by now, which the job has pinned.
         with TwinHosts(self.run.cluster, self.twin.credentials_of, self.background) as hosts:
-            return perform.finish(step, hosts, concerned, _unsaid)
+            return perform.finish(step, hosts, concerned, unsaid)
 
     def _watch(self, step: Step, run: Run, hosts: TwinHosts) -> None:
         """Wait for the end of a step's job, which is ended when it asks for a password."""
@@ -205,7 +215,3 @@ class Walk:
     def _require_going_on(self) -> None:
         if self.ended.is_set():
             raise RehearsalEnded("the rehearsal was ended before it was over")
-
-
-def _unsaid(line: str) -> None:
-    """What a step says while it goes on is of no use here: what it found stands in the report."""

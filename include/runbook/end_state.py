@@ -1,40 +1,32 @@
-"""Whether a run has brought its cluster back, read from the hosts at its end."""
+"""What keeps a cluster from being proven back at the end of a run, read from the hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from include.runbook.perform import Say
 from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.step import Run, Verdict
 from include.runbook.steps.cluster_mode import as_found
-from include.runbook.survey import Survey, survey, wanting
+from include.runbook.survey import Survey, wanting
 
 
-@dataclass(frozen=True)
-class EndState:
-    """The cluster at the end of a run. `mode`: whether it is managed as the run found it; None where that is not the run's.
+async def wanting_at_end(
+    run: Run, now: Survey, computes_back: Sequence[str], credentials_of: CredentialsOf, say: Say
+) -> tuple[str, ...]:
+    """Return what is wanting: releases, active controller, services, bans, its mode; empty where the cluster is proven back.
 
-    `wanting`: what keeps the cluster from being proven back, in words; empty where it is.
+    Of the computes it is proven of those that are said to be back.
     """
-
-    now: Survey
-    mode: Verdict | None
-    wanting: tuple[str, ...]
-
-
-async def read_end_state(run: Run, computes_back: Sequence[str], credentials_of: CredentialsOf) -> EndState:
-    """Read the whole cluster again: releases, active controller, services, no bans, its mode. Of the computes, those that
-    are said to be back."""
-    now = await survey(run.cluster, credentials_of)
     with_pair = run.dag != "rollback_compute"
     b = (run.cluster.controllers.b.name,) if with_pair else ()
     found = wanting(now, run.cluster, run.target, (run.cluster.controllers.a.name, *b, *computes_back))
     if not with_pair:
-        return EndState(now, None, found)
+        return found
     goal = as_found(run)
     mode = (await sweep(run.cluster, goal.reads, credentials_of)).judge(goal)
-    return EndState(now, mode, (*found, *left_behind(now, mode), *((now.not_started,) if now.not_started else ())))
+    say(f"{goal.sentence}: {mode.found}")
+    return (*found, *left_behind(now, mode), *((now.not_started,) if now.not_started else ()))
 
 
 def left_behind(now: Survey, mode: Verdict) -> tuple[str, ...]:

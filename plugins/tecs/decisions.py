@@ -10,17 +10,16 @@ from typing import Any
 from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.runbook.end_state import wanting_at_end
 from include.runbook.errors import PreconditionFailed
 from include.runbook.goals import taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
-from include.runbook.reach import sweep
 from include.runbook.record_events import begun, surveyed
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.step import Run
-from include.runbook.steps.cluster_mode import as_found
-from include.runbook.survey import Survey, survey, wanting
+from include.runbook.survey import Survey, survey
 from tecs.batches import batch_run_id, batch_state
 from tecs.failures import reported
 from tecs.plans import plan_of
@@ -196,23 +195,9 @@ def prove(computes_back: Sequence[str] = ()) -> None:
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm, host in sorted(now.vms.items()):
             log.info("VM %s is on %s", vm, host)
-        b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
-        targets = (run.cluster.controllers.a.name, *b, *computes_back)
-        found = wanting(now, run.cluster, run.target, targets)
-        if run.dag != "rollback_compute":
-            found += _left_behind(run, now)
-            found += (now.not_started,) if now.not_started else ()
+        found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), log.info))
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
-
-
-def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:
-    """Say what the run has set and not taken back; a maintenance mode that was there before is none of it."""
-    mode = as_found(run)
-    verdict = asyncio.run(sweep(run.cluster, mode.reads, cached_credentials())).judge(mode)
-    log.info("%s: %s", mode.sentence, verdict.found)
-    constraints = (f"left behind: {', '.join(now.constraints)}",) if now.constraints else ()
-    return (*constraints, *(() if verdict.met else (verdict.found,)))
 
 
 def _named(names: list[str]) -> list[str]:

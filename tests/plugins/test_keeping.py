@@ -262,8 +262,11 @@ def test_the_last_proof_records_the_cluster_even_where_it_fails(site: Site, monk
     async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
         return SEEN
 
+    async def wanting(*_: object) -> tuple[str, ...]:
+        return ("something",)
+
     monkeypatch.setattr(decisions, "survey", survey)
-    monkeypatch.setattr(decisions, "_left_behind", lambda run, now: ())
+    monkeypatch.setattr(decisions, "wanting_at_end", wanting)
     with pytest.raises(AirflowFailException):
         decisions.prove()
     assert [event["when"] for event in events(site.cluster) if event["event"] == "survey"] == ["before", "after"]
