@@ -76,7 +76,8 @@ class Report:
     @property
     def verdict(self) -> str:
         """The report in one sentence."""
-        went = "went as planned" if self.passed else f"deviates from its plan in {len(self.deviations)} points"
+        points = "1 point" if len(self.deviations) == 1 else f"{len(self.deviations)} points"
+        went = "went as planned" if self.passed else f"deviates from its plan in {points}"
         return f"{self.scenario} on the twin of {self.cluster} {went}"
 
 
