@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from include.rehearsal.errors import RehearsalError
 from include.rehearsal.twin import Twin
 from include.rehearsal.twin_hosts import Background, TwinHosts
+from include.runbook import custody
 from include.runbook.cluster import Compute
 from include.runbook.consent import Consent, left_in, listing, note_consent
 from include.runbook.end_state import wanting_at_end
@@ -19,12 +20,17 @@ from include.runbook.errors import CommandFailed, PreconditionFailed
 from include.runbook.goals import taken_down
 from include.runbook.perform import READ_LIMIT
 from include.runbook.plan import Plan, Stage
-from include.runbook.preconditions import look
+from include.runbook.preconditions import Findings, look, look_and_survey
+from include.runbook.record_events import begun, surveyed
 from include.runbook.request import batches
 from include.runbook.rollout import Stage as Through
 from include.runbook.rollout import Tally, back, count, count_batches, ready
-from include.runbook.step import VmPolicy
+from include.runbook.shell import Output
+from include.runbook.step import Run, VmPolicy
 from include.runbook.survey import survey
+
+RUN_ID = "rehearsal"
+"""What the run is called in the record on the twin."""
 
 
 class Decisions:
@@ -44,7 +50,7 @@ class Decisions:
         return stage.task_id in cls._known
 
     def _check(self) -> str:
-        found = asyncio.run(look(self.run, self.twin.credentials_of))
+        found = asyncio.run(self._looked())
         if found.wanting:
             told = "\n".join(f"  - {finding.text}" for finding in found.wanting)
             advice = "mend what is named in the inventory, or on the site"
@@ -52,6 +58,17 @@ class Decisions:
                 "S2 check", self.run.cluster.name, "every precondition to hold", f"\n{told}", advice
             )
         return f"{len(found.all)} preconditions hold"
+
+    async def _looked(self) -> Findings:
+        """Look, and record the cluster as it is found, which its end is compared with. A batch is compared with the whole."""
+        if self.run.batch:
+            return await look(self.run, self.twin.credentials_of)
+        found, before = await look_and_survey(self.run, self.twin.credentials_of)
+        events = (begun(self.plan, RUN_ID), *surveyed(before, RUN_ID, "before"))
+        with TwinHosts(self.run.cluster, self.twin.credentials_of, self._background) as hosts:
+            for script in custody.record_scripts(self.run, events):
+                _expect_ok(hosts.run(self.run.cluster.daisy, script, READ_LIMIT), "S2 check", self.run)
+        return found
 
     def _consent(self) -> str:
         """Answer, where VMs stay on a compute, that they may go to computes of any release (c)."""
@@ -138,6 +155,12 @@ class Decisions:
         # Every count above has required that no compute is missing.
         "E3_name_failures": _as_planned,
     }
+
+
+def _expect_ok(output: Output, label: str, run: Run) -> None:
+    if not output.ok:
+        status = -1 if output.status is None else output.status
+        raise CommandFailed(label, run.cluster.daisy.name, "writing on the Daisy host", status, output.tail, "")
 
 
 def unsaid(line: str) -> None:

@@ -193,11 +193,15 @@ def prove(computes_back: Sequence[str] = ()) -> None:
         for host, release in now.releases.items():
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
-        for vm, host in sorted(now.vms.items()):
-            log.info("VM %s is on %s", vm, host)
-        found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), log.info))
+        for vm in sorted(now.vms.values(), key=lambda vm: vm.name):
+            log.info("VM %s is on %s", vm.name, vm.host)
+        found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), _say))
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
+
+
+def _say(line: str) -> None:
+    (log.warning if line.startswith("WARNING: ") else log.info)(line)
 
 
 def _named(names: list[str]) -> list[str]:
