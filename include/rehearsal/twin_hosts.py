@@ -111,5 +111,6 @@ class TwinHosts:
 
 
 async def _closed(session: asyncssh.SSHClientConnection) -> None:
-    session.close()
+    # Every command has ended; one that has not, because its step has failed, is not waited for.
+    session.abort()
     await session.wait_closed()

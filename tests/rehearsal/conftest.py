@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +32,6 @@ def plan_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlanOf]:
             return plan_of(load_dag(PROJECT / "dags" / f"{run.dag}.py"), run)
 
         yield made
-        sys.modules.pop("tecs", None)
 
 
 @pytest.fixture(autouse=True)

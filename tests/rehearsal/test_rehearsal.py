@@ -49,7 +49,9 @@ def addresses(cluster: Cluster) -> set[str]:
 
 def files_of_twins(places: Path) -> dict[Path, str]:
     """All that the twins' processes know of their world, but what is a copy of this machine's /etc."""
-    files = [path for path in places.glob("tecs-rehearsals-*/**/*") if path.is_file() and "/lab/etc/" not in str(path)]
+    files = [
+        path for path in places.glob("tecs-rehearsals-*/*/**/*") if path.is_file() and "/lab/etc/" not in str(path)
+    ]
     return {path: path.read_bytes().decode(errors="replace") for path in files}
 
 
