@@ -18,15 +18,14 @@ from include.runbook.consent import Consent, left_in, listing, note_consent
 from include.runbook.end_state import wanting_at_end
 from include.runbook.errors import CommandFailed, PreconditionFailed
 from include.runbook.goals import taken_down
-from include.runbook.perform import READ_LIMIT
+from include.runbook.perform import READ_LIMIT, in_short
 from include.runbook.plan import Plan, Stage
 from include.runbook.preconditions import Findings, look, look_and_survey
 from include.runbook.record_events import begun, surveyed
 from include.runbook.request import batches
 from include.runbook.rollout import Stage as Through
 from include.runbook.rollout import Tally, back, count, count_batches, ready
-from include.runbook.shell import Output
-from include.runbook.step import Run, VmPolicy
+from include.runbook.step import VmPolicy
 from include.runbook.survey import survey
 
 RUN_ID = "rehearsal"
@@ -50,7 +49,7 @@ class Decisions:
         return stage.task_id in cls._known
 
     def _check(self) -> str:
-        found = asyncio.run(self._looked())
+        found = self._looked()
         if found.wanting:
             told = "\n".join(f"  - {finding.text}" for finding in found.wanting)
             advice = "mend what is named in the inventory, or on the site"
@@ -59,15 +58,15 @@ class Decisions:
             )
         return f"{len(found.all)} preconditions hold"
 
-    async def _looked(self) -> Findings:
+    def _looked(self) -> Findings:
         """Look, and record the cluster as it is found, which its end is compared with. A batch is compared with the whole."""
         if self.run.batch:
-            return await look(self.run, self.twin.credentials_of)
-        found, before = await look_and_survey(self.run, self.twin.credentials_of)
+            return asyncio.run(look(self.run, self.twin.credentials_of))
+        found, before = asyncio.run(look_and_survey(self.run, self.twin.credentials_of))
         events = (begun(self.plan, RUN_ID), *surveyed(before, RUN_ID, "before"))
         with TwinHosts(self.run.cluster, self.twin.credentials_of, self._background) as hosts:
             for script in custody.record_scripts(self.run, events):
-                _expect_ok(hosts.run(self.run.cluster.daisy, script, READ_LIMIT), "S2 check", self.run)
+                self._write(hosts, script, "S2 check")
         return found
 
     def _consent(self) -> str:
@@ -83,17 +82,20 @@ class Decisions:
                 return ""
             at, vms = datetime.now(UTC).isoformat(timespec="seconds"), tuple(vm.id for vm in left)
             answer = Consent(compute.name, VmPolicy.MIGRATE_ACROSS_RELEASES, "the rehearsal", at, vms)
-            noted = hosts.run(self.run.cluster.daisy, note_consent(self.run, answer), READ_LIMIT)
-        if not noted.ok:
-            status = -1 if noted.status is None else noted.status
-            raise CommandFailed(
-                "A4.2 consent", self.run.cluster.daisy.name, "noting the answer", status, noted.tail, ""
-            )
+            self._write(hosts, note_consent(self.run, answer), "A4.2 consent")
         self.remarks.append(
             f"a person is asked about {len(left)} VMs that stay on {compute.name} (A4.2); answered here with (c), migrate "
             "them to computes of any release"
         )
         return self.remarks[-1]
+
+    def _write(self, hosts: TwinHosts, script: str, label: str) -> None:
+        """Write on the twin's Daisy host; raises CommandFailed where that cannot be done."""
+        daisy = self.run.cluster.daisy
+        written = hosts.run(daisy, script, READ_LIMIT)
+        if not written.ok:
+            status = -1 if written.status is None else written.status
+            raise CommandFailed(label, daisy.name, in_short(script), status, written.tail, "")
 
     def _computes(self) -> str:
         return ", ".join(compute.name for compute in self.run.computes)
@@ -155,12 +157,6 @@ class Decisions:
         # Every count above has required that no compute is missing.
         "E3_name_failures": _as_planned,
     }
-
-
-def _expect_ok(output: Output, label: str, run: Run) -> None:
-    if not output.ok:
-        status = -1 if output.status is None else output.status
-        raise CommandFailed(label, run.cluster.daisy.name, "writing on the Daisy host", status, output.tail, "")
 
 
 def unsaid(line: str) -> None:

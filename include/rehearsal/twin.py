@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,7 +76,8 @@ def running_twin(cluster: Cluster, scenario: str, pace: float) -> Iterator[Twin]
         try:
             yield Twin(load_cluster(lab.inventory), wanted.not_played, lab)
         finally:
-            lab.stop()
+            with suppress(subprocess.TimeoutExpired):  # what does not end in time is killed with what else runs there
+                lab.stop()
 
 
 def _places() -> Path:
@@ -95,7 +97,7 @@ def _free_network(places: Path) -> Iterator[Path]:
         place = places / network
         with _locked(place) as ours:
             if ours and _nobody_listens(network):
-                place.mkdir()
+                place.mkdir(exist_ok=True)
                 try:
                     yield place
                 finally:
