@@ -10,7 +10,7 @@ SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan record check-cluster import-cluster lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
+.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ import-cluster: runtime ## draft an inventory from Daisy's API or files: NAME=x 
 	@$(PY) -m console.import_cluster --name='$(NAME)' $(if $(FROM),--from '$(FROM)') \
 		$(if $(CLUSTER_ID),--cluster-id '$(CLUSTER_ID)') $(if $(TECS_CONF),--tecs-conf '$(TECS_CONF)') \
 		$(if $(MAPPINGS),--mappings '$(MAPPINGS)') $(if $(HOSTS),--hosts '$(HOSTS)') $(if $(filter 1,$(FORCE)),--force)
+
+rehearse: runtime ## play a scenario on the twin of a cluster, whose hosts are not touched: CLUSTER=name SCENARIO=A|B|C PACE=n
+	@$(PY) -m console.rehearse --scenario $(SCENARIO) --cluster $(CLUSTER) $(PACE_OPTION)
 
 lab: runtime ## run the lab alone, until Ctrl-C: SCENARIO=A|B|C PACE=n
 	@$(PY) -m include.lab up --inventory include/clusters/lab.yaml --state .run/lab-alone \

@@ -16,7 +16,7 @@ settings.register_profile("nightly", max_examples=3000, deadline=None, database=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ASKED_FOR = ("cluster", "nightly")
-LONGEST = "tests/lab/"
+LONGEST = ("tests/lab/", "tests/rehearsal/")
 """Whole scenarios: they begin first, so that nobody waits for them alone at the end."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from include.cluster_lab.site import CONNECTION, FLOAT_IP, FLOAT_RESOURCE, HOSTS, NAME, PUBLIC_IP, SiteHost, inventory
+from include.lab.databases import in_service
 from include.lab.start_states import new_world
 from include.lab.topology import DEFAULT_CLUSTER_ID, GOOD_RELEASE, Site
 from include.lab.topology import SiteHost as EmbeddedHost
@@ -33,6 +34,7 @@ def likeness(state: Path) -> World:
         pace=1,
         bins={},
         target_release=GOOD_RELEASE,
+        schemas=in_service({}),
     )
     return new_world(site, state, "0.11", names_resolve=True)
 

@@ -1,6 +1,9 @@
-"""The versions of the cloud's databases: those that both of the lab's releases know."""
+"""The versions of the cloud's databases: the newest that the target release is said to know, or the lab's own."""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
 
 SCHEMAS: dict[str, tuple[str, list[str]]] = {
     "nova": ("migrate_version", ["319"]),
@@ -11,6 +14,16 @@ SCHEMAS: dict[str, tuple[str, list[str]]] = {
     "neutron": ("alembic_version", ["0e66c5227a8a", "4ffceebfcdc"]),
 }
 """Database -> (the table with its version, the rows of that table)."""
+
+
+def in_service(known: Mapping[str, int | list[str]]) -> dict[str, tuple[str, list[str]]]:
+    """The cloud's databases at the newest version that a release declares to know; one that declares nothing has SCHEMAS."""
+    if not known:
+        return copy.deepcopy(SCHEMAS)
+    return {
+        name: ("migrate_version", [str(declared)]) if isinstance(declared, int) else ("alembic_version", list(declared))
+        for name, declared in known.items()
+    }
 
 
 def declared() -> dict[str, int | list[str]]:

@@ -11,7 +11,6 @@ import uuid
 from pathlib import Path
 
 from include.lab.answer_file import mappings_json, tecs_conf
-from include.lab.databases import SCHEMAS
 from include.lab.host_files import lay_out, lay_out_compute, lay_out_controller, lay_out_shared
 from include.lab.installer_bin import bin_bytes
 from include.lab.isolation import PROJECT_ROOT
@@ -68,7 +67,7 @@ def new_world(site: Site, state: Path, pcs: str, names_resolve: bool) -> World:
         virtual_ips=list(site.virtual_ips),
         virtual_port=site.virtual_port,
         machines=machines,
-        schemas=copy.deepcopy(SCHEMAS),
+        schemas=copy.deepcopy(site.schemas),
         now=time.time(),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from include.lab.databases import declared
+from include.lab.databases import declared, in_service
 from include.lab.errors import LabError
 from include.lab.installer_bin import bin_bytes, bin_name
 
@@ -52,6 +52,7 @@ class Site:
     pace: float
     bins: dict[str, str]
     target_release: str
+    schemas: dict[str, tuple[str, list[str]]]
 
     @property
     def daisy(self) -> SiteHost:
@@ -132,6 +133,8 @@ def read_site(inventory: dict[str, Any]) -> Site:
     if "paths" in inventory:
         raise LabError("inventory key 'paths': the lab's hosts have the default paths only; remove the key")
     try:
+        releases = {str(release): entry for release, entry in inventory["releases"].items()}
+        target = str(inventory["target_release"])
         port = int(inventory.get("ssh", {}).get("port", 22))
         hosts = tuple(_hosts(inventory, port))
         site = Site(
@@ -145,8 +148,9 @@ def read_site(inventory: dict[str, Any]) -> Site:
             resource=inventory.get("float_ip_resource", "lb_float_ip"),
             use_dns=bool(inventory.get("use_dns", False)),
             pace=float(inventory.get("pace", 1)),
-            bins={str(release): entry["bin"] for release, entry in inventory["releases"].items()},
-            target_release=str(inventory["target_release"]),
+            bins={release: entry["bin"] for release, entry in releases.items()},
+            target_release=target,
+            schemas=in_service(releases[target].get("schemas", {})),
         )
     except KeyError as missing:
         raise LabError(

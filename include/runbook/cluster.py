@@ -282,6 +282,15 @@ class Validation(_Inventory):
     timezone: TimeZone = "UTC"
 
 
+class Rehearsal(_Inventory):
+    """When a scenario is rehearsed by itself on the cluster's embedded twin, which one, and how many times faster than real."""
+
+    schedule: Cron | None = None
+    timezone: TimeZone = "UTC"
+    scenario: Literal["A", "B", "C"] = "A"
+    pace: Annotated[float, Field(ge=1, le=1000)] = 200
+
+
 class Notify(_Inventory):
     """Who is told of a run's events: by which of Airflow's notifiers, through which Airflow connection.
 
@@ -368,6 +377,7 @@ class Cluster(_Inventory):
     probes: Probes = Probes()
     databases: Databases = Databases()
     validation: Validation = Validation()
+    rehearsal: Rehearsal = Rehearsal()
     notify: tuple[Notify, ...] = ()
     verification_vm: VerificationVm = VerificationVm()
     batch_size: Annotated[int, Field(strict=True, ge=1)] = 1
@@ -664,6 +674,7 @@ _MODELS: Mapping[str | int, type[BaseModel]] = {
     "probes": Probes,
     "databases": Databases,
     "validation": Validation,
+    "rehearsal": Rehearsal,
     "notify": Notify,
     "verification_vm": VerificationVm,
     "drain": Drain,

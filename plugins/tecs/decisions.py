@@ -10,21 +10,17 @@ from typing import Any
 from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from include.runbook.comparison import compare, expected_of
-from include.runbook.consent import consents, consents_in
+from include.runbook.end_state import wanting_at_end
 from include.runbook.errors import PreconditionFailed
 from include.runbook.goals import taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
-from include.runbook.reach import sweep
 from include.runbook.record_events import begun, surveyed
-from include.runbook.record_reading import read_from_daisy
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.shell import printable
 from include.runbook.step import Run
-from include.runbook.steps.cluster_mode import as_found
-from include.runbook.survey import Survey, survey, wanting
+from include.runbook.survey import Survey, survey
 from tecs.batches import batch_run_id, batch_state
 from tecs.failures import reported
 from tecs.plans import plan_of
@@ -200,46 +196,13 @@ def prove(computes_back: Sequence[str] = ()) -> None:
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm in sorted(now.vms.values(), key=lambda vm: vm.name):
             log.info("VM %s is on %s", printable(vm.name), printable(vm.host))
-        b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
-        targets = (run.cluster.controllers.a.name, *b, *computes_back)
-        found = wanting(now, run.cluster, run.target, targets)
-        if run.dag != "rollback_compute":
-            found += _left_behind(run, now)
-            found += (now.not_started,) if now.not_started else ()
-        if not run.batch:
-            found += _lost(run, now, targets)
+        found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), _say))
         if found:
             raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
 
 
-def _lost(run: Run, now: Survey, back: Sequence[str]) -> tuple[str, ...]:
-    """Say what is lost since the run began; tell every other difference, too. A batch is compared with the whole."""
-    before = asyncio.run(read_from_daisy(run, cached_credentials())).before
-    if before is None:
-        log.warning("how the cluster was before is not recorded: nothing can be compared with it")
-        return ()
-    given = consents(run)
-    answers = asyncio.run(sweep(run.cluster, [given], cached_credentials()))
-    found = compare(before, now, expected_of(run, back, consents_in(given, answers.output(given))))
-    for difference in found.changed:
-        log.info("not as before: %s", difference)
-    return tuple(f"{loss}. {LOST}" for loss in found.lost)
-
-
-LOST = (
-    "The run did not mean to do that, and nobody has accepted it: bring it back and clear this task; or, if it is known and as "
-    "it should be (a VM whose owner has deleted it), mark this task as success, and what follows goes on"
-)
-"""What is to be done about a loss. Only a person knows whether it is one."""
-
-
-def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:
-    """Say what the run has set and not taken back; a maintenance mode that was there before is none of it."""
-    mode = as_found(run)
-    verdict = asyncio.run(sweep(run.cluster, mode.reads, cached_credentials())).judge(mode)
-    log.info("%s: %s", mode.sentence, verdict.found)
-    constraints = (f"left behind: {', '.join(now.constraints)}",) if now.constraints else ()
-    return (*constraints, *(() if verdict.met else (verdict.found,)))
+def _say(line: str) -> None:
+    (log.warning if line.startswith("WARNING: ") else log.info)(printable(line))
 
 
 def _named(names: list[str]) -> list[str]:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from jinja2 import Template
 
+from include.rehearsal.decisions import Decisions
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
-from include.runbook.step import KINDS
+from include.runbook.cluster import load_cluster
+from include.runbook.step import KINDS, Run
 
-from .conftest import SCENARIOS
+from .conftest import PROJECT, SCENARIOS
 
 RUNBOOK_IDS = {
     *("A1", "A2", "A3", "A4.1", "A4.2", "A4.3", "A4.4", "A4.5", "A4.6", "A4.7", "A4.8", "A4.9"),
@@ -33,6 +35,12 @@ PACEMAKER = ("A1", "A2", "A5.6", "A5.7", "A5.8", "A5.9", "A6.1")
 INSTALLER = ("A4.5", "A4.6", "A5.2", "A5.3")
 
 
+def example_run(scenario: str) -> Run:
+    """A run of the scenario on the example site."""
+    cluster = load_cluster(PROJECT / "include/clusters/example.yaml")
+    return Run(cluster, cluster.target_release, cluster.computes, dag=scenario)
+
+
 def runbook_id(task: Any) -> str:
     return task.task_id.partition("_")[0]
 
@@ -44,7 +52,9 @@ def dag(bag: Any, request: pytest.FixtureRequest) -> Any:
 
 def test_every_file_is_parsed_without_an_error(bag: Any) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == sorted([*SCENARIOS, "validate_cluster", "validate_example"])
+    assert sorted(bag.dags) == sorted(
+        [*SCENARIOS, "validate_cluster", "validate_example", "rehearse_cluster", "rehearse_example"]
+    )
 
 
 def test_every_step_of_the_runbook_is_a_task(bag: Any) -> None:
@@ -60,6 +70,32 @@ def test_a_cluster_is_validated_when_its_inventory_says_so(bag: Any) -> None:
     assert bag.dags["validate_cluster"].timetable.can_be_scheduled is False
     morning = bag.dags["validate_example"].timetable
     assert (morning.expression, str(morning.timezone)) == ("0 6 * * *", "Asia/Shanghai")
+
+
+def test_a_cluster_is_rehearsed_when_its_inventory_says_so(bag: Any) -> None:
+    assert bag.dags["rehearse_cluster"].timetable.can_be_scheduled is False
+    night = bag.dags["rehearse_example"]
+    assert (night.timetable.expression, str(night.timetable.timezone)) == ("0 3 * * 0", "Asia/Shanghai")
+    assert {name: night.params[name] for name in ("cluster", "scenario", "pace")} == {
+        "cluster": "example",
+        "scenario": "A",
+        "pace": 200,
+    }
+
+
+def test_a_rehearsal_that_fails_is_told_to_those_who_want_to_hear_of_failures(bag: Any) -> None:
+    from tecs.telling import tell_failed
+
+    for name in ("rehearse_cluster", "rehearse_example"):
+        assert {tuple(task.on_failure_callback) for task in bag.dags[name].tasks} == {(tell_failed,)}
+
+
+def test_every_decision_of_a_scenario_is_known_to_the_rehearsal(bag: Any) -> None:
+    from tecs.plans import plan_of
+
+    for name in SCENARIOS:
+        decisions = [stage for stage in plan_of(bag.dags[name], example_run(name)).stages if stage.kind is None]
+        assert [stage.task_id for stage in decisions if not (Decisions.knows(stage) or stage.rounds)] == []
 
 
 def test_a_skip_lets_the_next_step_run_and_a_failure_does_not(dag: Any) -> None:

@@ -260,9 +260,33 @@ def test_the_dags_can_be_read_from_what_the_image_holds(image_tree: Path, tmp_pa
         assert read.returncode == 0, read.stderr
 
 
-def test_the_lab_is_not_in_the_image(image_tree: Path) -> None:
-    assert not (image_tree / "include" / "lab").exists()
+def test_no_inventory_and_no_lab_that_wants_root_is_in_the_image(image_tree: Path) -> None:
+    assert not (image_tree / "include" / "cluster_lab").exists()
     assert not (image_tree / "include" / "clusters").exists()
+
+
+TWIN = """
+import sys
+from pathlib import Path
+from include.rehearsal.twin import running_twin
+from include.runbook.cluster import load_cluster
+with running_twin(load_cluster(Path(sys.argv[1])), "A", 200) as twin:
+    print(twin.lab.run("daisy", "echo a twin lives").stdout, end="")
+"""
+
+
+def test_a_rehearsal_finds_its_twin_in_what_the_image_holds(image_tree: Path, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(image_tree), "TMPDIR": str(tmp_path)}
+    inventory = PROJECT / "include/clusters/example.yaml"
+    made = subprocess.run(
+        [sys.executable, "-c", TWIN, str(inventory)],
+        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.stdout == "a twin lives\n", made.stderr
 
 
 def test_every_variable_of_the_composition_is_explained() -> None:

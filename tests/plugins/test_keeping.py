@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from include.runbook import custody, record_reading
+from include.runbook import custody, end_state, record_reading
 from include.runbook.cluster import Cluster, Host
 from include.runbook.consent import Consent, note_consent
 from include.runbook.errors import HostUnreachable
@@ -96,9 +96,9 @@ def proof(monkeypatch: pytest.MonkeyPatch, now: Survey) -> None:
         return now
 
     monkeypatch.setattr(decisions, "survey", survey)
-    monkeypatch.setattr(decisions, "sweep", record_reading.sweep)
     monkeypatch.setattr(decisions, "cached_credentials", lambda: None)
-    monkeypatch.setattr(decisions, "_left_behind", lambda run, now: ())
+    monkeypatch.setattr(end_state, "sweep", record_reading.sweep)
+    monkeypatch.setattr(end_state, "left_behind", lambda now, mode: ())
 
 
 def ended(state: str = "failed", **told: Any) -> None:

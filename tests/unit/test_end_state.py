@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
 from include.runbook.cluster import Cluster
-from include.runbook.perform import perform
-from include.runbook.reach import CredentialsOf, Sweep
-from include.runbook.step import Read, Run, kind
+from include.runbook.end_state import left_behind as left_behind_by
+from include.runbook.perform import judge, perform
+from include.runbook.step import Run, kind
+from include.runbook.steps.cluster_mode import as_found
 from include.runbook.survey import Survey
 from tests.unit.site import A, Site
 
 
 @pytest.fixture
-def left_behind(cluster: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, ...]]:
+def left_behind(cluster: Cluster, site: Site) -> Callable[..., tuple[str, ...]]:
     """The function that says what was left of a run that found the cluster in `found`, when it is in `now`."""
-    from tecs import decisions
-
-    async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: CredentialsOf) -> Sweep:
-        return Sweep({read: site.run(read.host, read.command, 60) for read in dict.fromkeys(reads)})
-
-    monkeypatch.setattr(decisions, "sweep", sweep)
     run = Run(cluster, "100", (), owner="rollback_cluster/1", dag="rollback_cluster")
 
     def told(found: tuple[str, ...], now: tuple[str, ...], constraints: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -30,7 +25,7 @@ def left_behind(cluster: Cluster, site: Site, monkeypatch: pytest.MonkeyPatch) -
         perform(kind("note_cluster_mode").make(run, cluster.daisy), site, run, print)
         site.pacemaker(active=A, properties=now)
         survey = Survey({}, None, (), constraints, maintenance=bool(now), vms={}, services={})
-        return decisions._left_behind(run, survey)
+        return left_behind_by(survey, judge(as_found(run), site))
 
     return told
 
