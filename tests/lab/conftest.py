@@ -42,6 +42,8 @@ LABS = {
     "newer-schema": ("B", ()),
     "validated": ("good", ()),
     "api": ("C", ()),
+    "upgraded": ("good", ()),
+    "flawed-compute": ("good", ()),
 }
 """The labs that the tests use: in which starting state each begins, and with what options. All start together, because
 Airflow reads the choice of clusters when it reads the DAGs."""

@@ -11,6 +11,7 @@ from include.runbook.steps import (
     staging,
     storage,
     tecs_conf,
+    upgrade,
     vms,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "staging",
     "storage",
     "tecs_conf",
+    "upgrade",
     "vms",
 ]
