@@ -14,7 +14,7 @@ from .conftest import on
     [
         ("broken-a", "rollback_cluster", ("12", "21", "22")),
         ("broken-b", "rollback_controller", ("12",)),
-        ("broken-c", "rollback_compute", ("21",)),
+        pytest.param("broken-c", "rollback_compute", ("21",), marks=pytest.mark.nightly),
     ],
     indirect=["site"],
 )

@@ -121,7 +121,7 @@ def test_an_upgrade_that_has_reported_an_error_is_not_taken_for_one_though_rpm_s
     with pytest.raises(CommandFailed, match="the installer has reported an error"):
         site.do(*OF_B)
     assert site.lab.state()["hosts"][b.name]["release"] == "101"
-    assert site.do("upgrade_b", "start_cluster_on_b", "verify_pacemaker_on_b") == ["upgrade_b"]
+    assert site.do("upgrade_b", "start_cluster_on_b", "verify_pacemaker_on_b") == ["upgrade_b", "verify_pacemaker_on_b"]
 
 
 def test_the_settings_of_a_compute_whose_upgrade_has_failed_are_those_that_were_saved_before_it(site: Upgraded) -> None:
