@@ -18,6 +18,7 @@ from .conftest import SCENARIOS
 
 RUNBOOK_IDS = {
     *("A1", "A2", "A3", "A4.1", "A4.2", "A4.3", "A4.4", "A4.5", "A4.6", "A4.7", "A4.8", "A4.9"),
+    *("U1", "U2", "U3", "U4", "U5"),
     *("A5.1", "A5.2", "A5.3", "A5.4", "A5.5", "A5.6", "A5.7", "A5.8", "A5.9", "A5.10", "A6.1", "A6.2"),
 }
 GATE = "A4.2_give_back_computes"
@@ -25,8 +26,10 @@ COUNTS = {
     "rollback_cluster": {"A4_batches_back"},
     "rollback_compute": {"A4.2_computes_ready", "A4.5_computes_taken_down", "A4.9_computes_back"},
     "rollback_controller": set(),
+    "upgrade_cluster": {"U1_b_upgraded", "U1_batches_upgraded", "U3_gate"},
+    "upgrade_compute": {"A4.2_computes_ready", "U1_computes_upgraded", "U1_computes_back"},
 }
-PACEMAKER = ("A1", "A2", "A5.6", "A5.7", "A5.8", "A5.9", "A6.1")
+PACEMAKER = ("A1", "A2", "A5.6", "A5.7", "A5.8", "A5.9", "A6.1", "U2", "U3", "U4", "U5")
 INSTALLER = ("A4.5", "A4.6", "A5.2", "A5.3")
 
 
@@ -91,7 +94,7 @@ def test_a_drain_that_does_not_go_on_gives_its_computes_back_whatever_has_failed
 
 def test_titles_begin_with_the_id_and_say_a_sentence(dag: Any) -> None:
     for task in dag.tasks:
-        assert re.fullmatch(r"(A\d(\.\d+)?|S\d|E\d) [A-Z].{10,}", task.task_display_name), task.task_id
+        assert re.fullmatch(r"([AU]\d(\.\d+)?|S\d|E\d) [A-Z].{10,}", task.task_display_name), task.task_id
 
 
 def test_every_step_documents_its_script_and_its_times(dag: Any) -> None:
@@ -138,7 +141,7 @@ def test_nothing_acts_before_the_lock_is_held(dag: Any) -> None:
 
 def test_the_lock_is_released_last(dag: Any) -> None:
     last = dag.task_dict["E2_release_lock"]
-    assert last.downstream_task_ids == ({"E3_name_failures"} if COUNTS[dag.dag_id] else set())
+    assert last.downstream_task_ids == ({"E3_name_failures"} if "E3_name_failures" in dag.task_ids else set())
     assert {task.task_id for task in dag.leaves} == last.downstream_task_ids or {last.task_id}
 
 
@@ -146,6 +149,25 @@ def test_the_ban_on_b_is_cleared_only_after_b_is_proven(bag: Any) -> None:
     for name in ("rollback_cluster", "rollback_controller"):
         before = bag.dags[name].task_dict["A5.8_clear_ban"].get_flat_relative_ids(upstream=True)
         assert {"A5.3_install_b", "A5.5_copy_cluster_files", "A5.7_verify_pacemaker_on_b"} <= before
+
+
+def test_an_upgraded_controller_may_take_over_only_after_it_is_proven_and_a_only_after_the_gate(bag: Any) -> None:
+    dag = bag.dags["upgrade_cluster"]
+
+    def before(task_id: str) -> set[str]:
+        return dag.task_dict[task_id].get_flat_relative_ids(upstream=True)
+
+    assert {"U1_upgrade_b", "A5.7_verify_pacemaker_on_b", "U1_batches_upgraded"} <= before("U2_let_b_take_over")
+    assert {"U2_ban_float_ip_on_a", "U3_soak", "U3_create_vm_on_new_release", "U3_go_on"} <= before("U4_upgrade_a")
+    assert {"U4_upgrade_a", "U4_verify_pacemaker_on_a"} <= before("U5_allow_switchover")
+
+
+def test_the_rollback_holds_the_lock_before_it_is_started_and_nothing_after_the_gate_starts_one(bag: Any) -> None:
+    dag = bag.dags["upgrade_cluster"]
+    start = dag.task_dict["U3_roll_back"]
+    assert start.upstream_task_ids == {"U3_hand_over_lock"}
+    assert "U3_gate" in start.get_flat_relative_ids(upstream=True)
+    assert {task.task_id for task in dag.tasks if task.task_type == "RollBack"} == {"U3_roll_back"}
 
 
 def test_no_shell_text_is_in_a_dag_file(bag: Any) -> None:

@@ -86,7 +86,7 @@ pcs resource ban {cluster.float_ip_resource} "$b\"""",
     )
 
 
-@step("U1", "Upgrade B", over=Over.B, detached=True)
+@step("U1", "Upgrade B to the new release", over=Over.B, detached=True)
 def upgrade_b(run: Run, b: Host) -> Step:
     """B has the new release. Only while A is active and B is banned from taking over."""
     cluster = run.cluster
@@ -197,7 +197,7 @@ def create_vm_on_new_release(run: Run, daisy: Host) -> Step:
 # ---- U4, U5: A, and switchover is allowed again --------------------------------------------------------------------
 
 
-@step("U4", "Upgrade A", over=Over.A, detached=True)
+@step("U4", "Upgrade A to the new release", over=Over.A, detached=True)
 def upgrade_a(run: Run, a: Host) -> Step:
     """A has the new release. Only while B is active on it and A is banned from taking over."""
     cluster = run.cluster
