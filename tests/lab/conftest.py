@@ -44,6 +44,8 @@ LABS = {
     "api": ("C", ()),
     "upgraded": ("good", ()),
     "flawed-compute": ("good", ()),
+    "flawed-api": ("good", ()),
+    "half-upgraded": ("good", ()),
 }
 """The labs that the tests use: in which starting state each begins, and with what options. All start together, because
 Airflow reads the choice of clusters when it reads the DAGs."""
