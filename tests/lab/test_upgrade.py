@@ -13,6 +13,7 @@ from console.airflow_api import Run
 from tests.scenarios import CHANGING, Site
 
 from .conftest import on
+from .test_api import do, status
 from .test_drains import answer
 from .test_faults import rest
 
@@ -54,8 +55,9 @@ def is_back(site: Site, before: dict[str, str]) -> None:
 def test_a_cluster_is_upgraded_and_then_has_nothing_left_to_do(site: Site) -> None:
     before = vms(site)
 
-    run = site.start(UPGRADE)
+    assert status(do(site, "Start an upgrade", "night-1")) == "200"
 
+    run = site.airflow.run(UPGRADE, "night-1")
     assert site.finish(run) == "success", site.story(run)
     truth = site.lab.state()
     assert releases(site) == {"101"}
