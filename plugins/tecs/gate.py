@@ -160,12 +160,15 @@ class HandOver(RunbookStep):
 
 
 class RollBack(TriggerDagRunOperator):
-    """Starts the rollback of the whole cluster, where that was decided. It holds the lock already, and goes on by itself."""
+    """Starts the rollback of the whole cluster, where that was decided. It holds the lock already, and goes on by itself.
+
+    Fails where somebody has paused that DAG: the run would wait in silence.
+    """
 
     template_fields: Sequence[str] = ()
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(trigger_dag_id=ROLLBACK, logical_date=None, **kwargs)
+        super().__init__(trigger_dag_id=ROLLBACK, logical_date=None, fail_when_dag_is_paused=True, **kwargs)
 
     def execute(self, context: Context) -> None:
         """Start it, once: a second try of this task finds it there."""

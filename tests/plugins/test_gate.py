@@ -31,6 +31,9 @@ class Task:
     def xcom_push(self, *, key: str, value: Any) -> None:
         self.own[key] = value
 
+    def get_dag(self, dag_id: str) -> SimpleNamespace:
+        return SimpleNamespace(is_paused=self.pushed.get(("paused", dag_id), False))
+
     def get_dagrun_state(self, *, dag_id: str, run_id: str) -> str:
         if ("run", run_id) in self.pushed:
             return str(self.pushed["run", run_id])
@@ -132,6 +135,14 @@ def test_the_rollback_is_started_once_with_what_the_upgrade_was_asked_for(gate: 
     assert told.conf["accept_newer_schema"] is True
     pushed["run", "night-1__rollback"] = "running"
     gate.RollBack(task_id="U3_roll_back").execute(context(pushed=pushed))
+
+
+def test_a_rollback_that_is_paused_is_not_left_waiting_in_silence(gate: Any) -> None:
+    from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
+
+    pushed = {(gate.GATE, "return_value"): "roll_back", ("paused", "rollback_cluster"): True}
+    with pytest.raises(DagIsPaused):
+        gate.RollBack(task_id="U3_roll_back").execute(context(pushed=pushed))
 
 
 @pytest.mark.parametrize(
