@@ -82,7 +82,7 @@ class Plan:
         """Seconds that the same steps take one after the other, as a person would do them."""
         total = 0.0
         for stage in self.stages:
-            total += sum(plan.serial() for plan in stage.rounds)
+            total += stage.waits + sum(plan.serial() for plan in stage.rounds)
             if stage.kind:
                 total += stage.kind.timing.expected(self.run.cluster.pace) * len(self.steps[stage.task_id])
         return total
