@@ -27,13 +27,13 @@ up: runtime ## start Airflow with a fresh lab, and trigger nothing: SCENARIO=A|B
 down: ## end everything that demo or up started
 	@if [ -x $(PY) ]; then $(PY) -m console.stack down; fi
 
-plan: runtime ## print a plan before anything is touched: SCENARIO=A|B|C CLUSTER=name
+plan: runtime ## print a plan before anything is touched: SCENARIO=A|B|C|U CLUSTER=name
 	@$(PY) -m console.plan --scenario $(SCENARIO) --cluster $(CLUSTER)
 
 record: runtime ## write the page of a run's record now, also while it goes on: CLUSTER=name RUN=id
 	@$(PY) -m console.record --cluster $(CLUSTER) --run '$(RUN)'
 
-check-cluster: runtime ## validate an inventory, and its hosts and pre-conditions over SSH: CLUSTER=name SCENARIO=A|B|C
+check-cluster: runtime ## validate an inventory, and its hosts and pre-conditions over SSH: CLUSTER=name SCENARIO=A|B|C|U
 	@$(PY) -m console.check_cluster --scenario $(SCENARIO) --cluster $(CLUSTER)
 
 import-cluster: runtime ## draft an inventory from Daisy's API or files: NAME=x FROM=url CLUSTER_ID=uuid, or TECS_CONF=path MAPPINGS=path

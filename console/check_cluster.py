@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from console.errors import ConsoleError, StackError
-from console.scenarios import DAGS, clusters_beside, requested
+from console.scenarios import ALL_DAGS, clusters_beside, requested
 from console.stack import DEFAULT_STATE, Stack
 from include.runbook.errors import RunbookError
 from include.runbook.preconditions import look
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check the cluster that the command line names; 0 when the scenario could begin."""
     parser = argparse.ArgumentParser(prog="python -m console.check_cluster", description="Check a cluster, read-only.")
     parser.add_argument("--cluster", default="lab")
-    parser.add_argument("--scenario", default="A", choices=sorted(DAGS))
+    parser.add_argument("--scenario", default="A", choices=sorted(ALL_DAGS))
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder of the stack (default: .run)")
     options = parser.parse_args(argv)
     try:

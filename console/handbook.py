@@ -68,7 +68,7 @@ def row(kind: Kind) -> str:
 
 def _order(kind: Kind) -> tuple[int, tuple[int, ...]]:
     letter, numbers = kind.id[0], tuple(map(int, kind.id[1:].split(".")))
-    return "SUAE".index(letter), numbers
+    return "SAUE".index(letter), numbers
 
 
 if __name__ == "__main__":

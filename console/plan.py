@@ -14,7 +14,7 @@ from pathlib import Path
 
 from console.airflow_settings import PROJECT
 from console.errors import ConsoleError
-from console.scenarios import DAGS, clusters_beside, requested
+from console.scenarios import ALL_DAGS, clusters_beside, requested
 from console.stack import DEFAULT_STATE
 from include.runbook.plan import plan_text
 
@@ -29,13 +29,13 @@ def plan(scenario: str, cluster: str, state: Path) -> str:
         # imported here: Airflow reads its home from the environment when it is imported
         from tecs.plans import load_dag, plan_of  # noqa: PLC0415
 
-        return plan_text(plan_of(load_dag(PROJECT / "dags" / f"{DAGS[scenario]}.py"), run))
+        return plan_text(plan_of(load_dag(PROJECT / "dags" / f"{ALL_DAGS[scenario]}.py"), run))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the plan that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m console.plan", description="Print the plan of a scenario.")
-    parser.add_argument("--scenario", default="A", choices=sorted(DAGS))
+    parser.add_argument("--scenario", default="A", choices=sorted(ALL_DAGS))
     parser.add_argument("--cluster", default="lab")
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="state folder of the stack (default: .run)")
     options = parser.parse_args(argv)

@@ -107,6 +107,18 @@ DEMANDS = (
         (),
         "no step of rollback_compute acts on a controller, but for reading and for Nova's own commands on A",
     ),
+    Demand("U1", "forbid switchover", ("forbid_switchover",)),
+    Demand("U1", "upgrade B", ("upgrade_b", "start_cluster_on_b", "verify_pacemaker_on_b")),
+    Demand("U1", "upgrade every compute", ("drain_computes", "upgrade_compute", "verify_compute_services")),
+    Demand("U2", "switch from A to B", ("let_b_take_over", "move_float_ip_to_b", "ban_float_ip_on_a")),
+    Demand(
+        "U3",
+        "soak for 20 minutes and verify basic function",
+        ("create_vm_on_new_release", "hand_over_lock"),
+        "a task of its own watches the cluster; another decides, or a person, and starts rollback_cluster",
+    ),
+    Demand("U4", "upgrade A", ("upgrade_a", "start_cluster_on_a", "verify_pacemaker_on_a")),
+    Demand("U5", "allow switchover again", ("allow_switchover",)),
     Demand(
         "by hand",
         "read the installer's own menu, watch its output, answer its questions",

@@ -15,6 +15,9 @@ from include.runbook.step import Run
 
 DAGS = {"A": "rollback_cluster", "B": "rollback_controller", "C": "rollback_compute"}
 
+ALL_DAGS = {**DAGS, "U": "upgrade_cluster"}
+"""With the upgrade: it can be planned and checked; what is demonstrated begins with a cluster that it has broken."""
+
 
 def conf_of(scenario: str, cluster: Cluster) -> dict[str, Any]:
     """What a scenario is asked for when nothing else is said: in C, the cluster's first compute."""
@@ -34,7 +37,7 @@ def requested(scenario: str, name: str, clusters: Mapping[str, Cluster]) -> Run:
             raise ConsoleError(f"There is no inventory of a cluster {name!r}; there is {', '.join(sorted(clusters))}.")
         conf = conf_of(scenario, clusters[name])
         return read_request(
-            conf, clusters, owner="console", user="console", dag=DAGS[scenario], computes_asked=scenario == "C"
+            conf, clusters, owner="console", user="console", dag=ALL_DAGS[scenario], computes_asked=scenario == "C"
         )
     except RunbookError as error:
         raise ConsoleError(str(error)) from error

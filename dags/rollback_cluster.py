@@ -45,9 +45,12 @@ with scenario("rollback_cluster", __doc__) as dag:
 
     # A4: the computes, batch by batch, each a run of rollback_compute; B waits until enough of them are back.
     batches = decide("A4", "Divide the computes into batches", compute_batches)
-    computes, back = in_batches(batches.output), count("A4", "Name the computes that are back", batches_back)
-    chain(begun, [batches, step("note_placement")], computes)
-    chain([banned, staged], computes, back)
+    computes = in_batches("A4", "Roll back the computes, batch by batch", "rollback_compute", batches.output)
+    back = count("A4", "Name the computes that are back", batches_back)
+    chain(begun, batches, computes)
+    # The cloud is asked where the VMs are once A is active: the bad release may be what does not answer.
+    chain(banned, step("note_placement"), computes)
+    chain(staged, computes, back)
 
     # A5, A6: B is reinstalled and comes back; the cluster is verified.
     verified = roll_back_b(begun, after=[back, evidence], installer_free=back)

@@ -28,7 +28,7 @@ from tecs.decisions import computes, computes_back, computes_ready, computes_tak
 from tecs.scenario import ask_consent, count, decide, each, each_in_turn, go_on_or_give_back, scenario, step
 from tecs.sections import begin_run, end_run
 
-with scenario("rollback_compute", __doc__, computes=True) as dag:
+with scenario("rollback_compute", __doc__) as dag:
     begun = begin_run()
     named = decide("A4", "Name the computes to roll back", computes)
     chain(begun, named)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from console.airflow_api import Airflow, Run, TaskInstance
 from console.stack import Stack
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
+from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import KINDS
 
 CHANGING = {kind.task_id for kind in KINDS.values() if kind.changes}
@@ -61,17 +62,21 @@ class Site:
         """Wait for the end of a run and return its state."""
         return self.until(run, lambda now: now.finished).state
 
+    def batches(self, run: Run) -> list[Run]:
+        """The runs that are batches of this one."""
+        return self.airflow.child_runs(BATCH_OF[run.dag_id], run.run_id) if run.dag_id in BATCH_OF else []
+
     def tasks(self, run: Run) -> list[TaskInstance]:
         """Every task instance of the run and of its batches."""
-        batches = self.airflow.child_runs("rollback_compute", run.run_id) if run.dag_id == "rollback_cluster" else []
-        return [task for one in [*batches, run] for task in self.airflow.task_instances(one.dag_id, one.run_id)]
+        return [
+            task for one in [*self.batches(run), run] for task in self.airflow.task_instances(one.dag_id, one.run_id)
+        ]
 
     def failures(self, run: Run) -> dict[str, str]:
         """What each failed task of the run and its batches says, by its id."""
-        batches = self.airflow.child_runs("rollback_compute", run.run_id) if run.dag_id == "rollback_cluster" else []
         return {
             task.task_id: "\n".join(self.airflow.failure(one.dag_id, one.run_id, task))
-            for one in [run, *batches]
+            for one in [run, *self.batches(run)]
             for task in self.airflow.task_instances(one.dag_id, one.run_id)
             if task.state == "failed"
         }

@@ -94,7 +94,7 @@ class LabClient:
         with changing(self.state_dir) as world:
             inject(world, fault)
             machine = world.machines.get(str(fault.get("host")))
-        if machine is not None and "service" not in fault and self._is_ready():
+        if machine is not None and fault.keys() == {"host", "do"} and self._is_ready():
             self._wait_for_listener(machine, listening=fault["do"] == "up")
 
     def ssh_command(self, host: str, command: str = "") -> list[str]:

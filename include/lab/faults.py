@@ -19,6 +19,8 @@ VALUES = {
     "bin": ("corrupt", "missing"),
     "drbd": ("b_newer", "split_brain", "a_secondary"),
     "cinder_conf": ("fail", "partial"),
+    "upgrade": ("half",),
+    "flaw": ("api_fails", "compute_dies"),
 }
 """The kinds that are fully told by one value."""
 
@@ -34,6 +36,8 @@ KEYS = {
     "bin": {"bin", "release"},
     "cinder_conf": {"cinder_conf", "count"},
     "schema": {"schema", "versions"},
+    "upgrade": {"upgrade", "host", "count"},
+    "flaw": {"flaw", "release", "host", "after"},
     "host": {"host", "do"},
     "drbd": {"drbd"},
     "clear": {"clear"},
@@ -69,41 +73,74 @@ def inject(world: World, fault: dict[str, Any]) -> None:
         world.schemas[fault["schema"]] = (world.schemas[fault["schema"]][0], list(map(str, fault["versions"])))
     else:
         # A refusal to take over or to let go is a property of the node, not of one attempt: it lasts until cleared.
-        default = FOREVER if kind in ("takeover", "float_ip") else 1
+        # So is a flaw one of a release.
+        default = FOREVER if kind in ("takeover", "float_ip", "flaw") else 1
         world.faults.append({**fault, "count": int(fault.get("count", default))})
 
 
 def _check(world: World, kind: str, fault: dict[str, Any]) -> None:
-    if kind == "ssh":
-        aim = fault["ssh"]
-        _one_of("do", fault.get("do"), SSH_ACTIONS)
-        if not isinstance(aim, dict) or set(aim) - {"host", "match"}:
-            raise LabError('fault "ssh" aims with {"host": NAME, "match": REGEX}, both optional')
-        _known_host(world, aim.get("host"))
-        try:
-            re.compile(aim.get("match", ""))
-        except re.error as problem:
-            raise LabError(f"{aim['match']!r} is not a regular expression: {problem}") from problem
-    elif kind in VALUES:
+    if kind in VALUES:
         _one_of(kind, fault[kind], VALUES[kind])
-        if kind == "drbd" and not world.copies:
-            raise LabError(f"site {world.site} replicates nothing: its inventory's storage is share")
-    elif kind == "vm":
-        _one_of("do", fault.get("do"), VM_ACTIONS)
-        if fault["do"] == "become":
-            _one_of("status", fault.get("status"), ("ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED", "ERROR"))
-        if not any(fault["vm"] in (vm.id, vm.name) for vm in world.vms.values()):
-            raise LabError(f"there is no VM {fault['vm']!r}")
     elif kind == "service":
         _one_of("do", fault.get("do"), ("fail_to_start",))
         _known_host(world, fault.get("host"))
-    elif kind == "schema":
-        _one_of("schema", fault["schema"], tuple(world.schemas))
-        if not isinstance(fault.get("versions"), list):
-            raise LabError('fault "schema" wants "versions": a list, empty for a database without a version')
     elif kind == "host":
         _one_of("do", fault.get("do"), ("down", "up"))
         _known_host(world, fault["host"])
+    if kind in CHECKS:
+        CHECKS[kind](world, fault)
+
+
+def _check_ssh(world: World, fault: dict[str, Any]) -> None:
+    aim = fault["ssh"]
+    _one_of("do", fault.get("do"), SSH_ACTIONS)
+    if not isinstance(aim, dict) or set(aim) - {"host", "match"}:
+        raise LabError('fault "ssh" aims with {"host": NAME, "match": REGEX}, both optional')
+    _known_host(world, aim.get("host"))
+    try:
+        re.compile(aim.get("match", ""))
+    except re.error as problem:
+        raise LabError(f"{aim['match']!r} is not a regular expression: {problem}") from problem
+
+
+def _check_drbd(world: World, fault: dict[str, Any]) -> None:
+    if not world.copies:
+        raise LabError(f"site {world.site} replicates nothing: its inventory's storage is share")
+
+
+def _check_upgrade(world: World, fault: dict[str, Any]) -> None:
+    _known_host(world, fault.get("host"))
+
+
+def _check_flaw(world: World, fault: dict[str, Any]) -> None:
+    if "release" not in fault:
+        raise LabError('fault "flaw" wants "release": the release that has it')
+    if fault["flaw"] == "compute_dies":
+        _one_of("host", fault.get("host"), tuple(machine.name for machine in world.computes))
+
+
+def _check_vm(world: World, fault: dict[str, Any]) -> None:
+    _one_of("do", fault.get("do"), VM_ACTIONS)
+    if fault["do"] == "become":
+        _one_of("status", fault.get("status"), ("ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED", "ERROR"))
+    if not any(fault["vm"] in (vm.id, vm.name) for vm in world.vms.values()):
+        raise LabError(f"there is no VM {fault['vm']!r}")
+
+
+def _check_schema(world: World, fault: dict[str, Any]) -> None:
+    _one_of("schema", fault["schema"], tuple(world.schemas))
+    if not isinstance(fault.get("versions"), list):
+        raise LabError('fault "schema" wants "versions": a list, empty for a database without a version')
+
+
+CHECKS = {
+    "ssh": _check_ssh,
+    "drbd": _check_drbd,
+    "upgrade": _check_upgrade,
+    "flaw": _check_flaw,
+    "vm": _check_vm,
+    "schema": _check_schema,
+}
 
 
 def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:

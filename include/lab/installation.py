@@ -6,7 +6,7 @@ from pathlib import Path
 
 from include.lab import cinder_files
 from include.lab.host_files import fresh_nova_conf, lay_down_controller, write_nova_conf
-from include.lab.pacemaker import CLUSTER_UNITS, stop_cluster
+from include.lab.pacemaker import CLUSTER_UNITS, start_cluster, stop_cluster
 from include.lab.replication import WEB_DATA, take_down
 from include.lab.service_units import units_of
 from include.lab.world import Machine, World
@@ -70,6 +70,35 @@ def remove(world: World, machine: Machine) -> None:
         for name in CLUSTER_FILES:
             (tree / name).unlink(missing_ok=True)
         cinder_files.remove(tree)
+
+
+def begin_upgrade(world: World, machine: Machine, release: str) -> None:
+    """The packages are those of the new release, and services are down. VMs here lose theirs, and nobody is asked."""
+    here = [vm for vm in world.vms.values() if vm.host == machine.name]
+    for vm in here:
+        vm.status, vm.migrating_to = "ERROR", None
+    if here:
+        world.violate("upgraded under VMs", machine.name, ", ".join(vm.name for vm in here))
+    if machine.node and world.float_on == machine.node:
+        world.violate("upgrade of the active controller", machine.name, f"{machine.node} held {world.resource}")
+    if machine.role == "controller":
+        stop_cluster(world, machine)
+    for name, unit in machine.units.items():
+        if name not in OUTLIVING_UNITS:
+            unit.state = "inactive"
+    machine.release, machine.complete = release, False
+    machine.installed_at = int(world.now)
+
+
+def finish_upgrade(world: World, machine: Machine) -> None:
+    """Services run again, a controller's cluster among them, with a nova.conf of the new release; all else is as it was."""
+    machine.complete = True
+    machine.units = units_of(machine.role)
+    write_nova_conf(world, machine, fresh_nova_conf(world, machine))
+    if machine.role == "controller":
+        for unit in CLUSTER_UNITS:
+            machine.units[unit].state = "inactive"
+        start_cluster(world, machine)
 
 
 def remove_tree(path: Path) -> None:

@@ -161,6 +161,7 @@ def _happen(world: World, event: Event) -> None:
     elif event.kind == "move_float":
         world.float_on = event.target
         world.record("", "pacemaker", [], f"{world.resource} is now on {event.target or 'no node'}")
+        _show_flaws(world)
     elif event.kind == "online":
         if event.subject not in world.online:
             world.online.append(event.subject)
@@ -176,8 +177,20 @@ def _happen(world: World, event: Event) -> None:
         if vm is not None and vm.status == "BUILD":
             vm.status = "ACTIVE"
             world.record(vm.host, "nova", [], f"VM {vm.name} is active")
+    elif event.kind == "die":
+        machine = world.machines[event.subject]
+        if machine.release == event.target and machine.runs("openstack-nova-compute"):
+            machine.units["openstack-nova-compute"].state = "failed"
+            world.record(machine.name, "nova", [], "openstack-nova-compute has died")
     elif event.kind == "synced":
         arrive(world, event)
+
+
+def _show_flaws(world: World) -> None:
+    """A compute service that does not bear a controller of its own release dies some time after that became active."""
+    for flaw in [fault for fault in world.faults if fault.get("flaw") == "compute_dies"]:
+        if world.active is not None and world.active.release == flaw["release"]:
+            world.after(float(flaw.get("after", 0)), "die", flaw["host"], flaw["release"])
 
 
 def _rejoined(world: World, node: str) -> None:

@@ -80,7 +80,7 @@ class Copy:
 
 @dataclass
 class Event:
-    """Something that becomes true at `due` (epoch seconds): arrive, appear, online, move_float or synced."""
+    """Something that becomes true at `due` (epoch seconds): arrive, appear, online, move_float, die or synced."""
 
     due: float
     kind: str

@@ -58,6 +58,24 @@ def a_is_active(cluster: Cluster) -> Goal:
     return all_of(float_ip_on(cluster, a), one_view(cluster), sentence=sentence)
 
 
+def b_is_active(cluster: Cluster) -> Goal:
+    """B has the float IP, and A, where Pacemaker runs on it, does not claim it."""
+    a, b = cluster.controllers.a, cluster.controllers.b
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        if not outputs[0].ok:
+            raise FactUnreadable(a.name, "crm_mon", outputs[0].tail or f"exit status {outputs[0].status}")
+        if outputs[0].stdout.strip() == NO_CLUSTER:
+            return Verdict(True, f"Pacemaker does not run on {a.name}: it claims nothing")
+        by_a, name = cluster_status(a, outputs[0]), node_name(b, outputs[1])
+        agrees = by_a.located(cluster.float_ip_resource) == (name,)
+        return Verdict(agrees, f"{a.name} has {cluster.float_ip_resource} {_place(by_a, cluster.float_ip_resource)}")
+
+    seen = Goal(f"{a.name} does not claim it", (Read(a, IF_RUNNING), Read(b, THIS_NODE)), judge)
+    sentence = f"{cluster.float_ip_resource} is started on {b.name} only, and {a.name} does not claim it"
+    return all_of(float_ip_on(cluster, b), seen, sentence=sentence)
+
+
 def _contradiction(resource: str, by_a: ClusterStatus, by_b: ClusterStatus, a: str) -> str | None:
     """Say in what the two views differ; None where they do not. A node that is still joining has no view of its own yet."""
     if not set(by_b.online) - {a}:

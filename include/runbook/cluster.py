@@ -386,6 +386,7 @@ class Cluster(_Inventory):
     drain: Drain = Drain()
     pace: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     tolerance: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
+    soak: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1200
     carry_over: CarryOver = CarryOver()
     paths: Paths = Paths()
 

@@ -54,7 +54,7 @@ def expected_of(run: Run, hosts: Collection[str], consents: Mapping[str, Consent
         given_up=frozenset(node.name for node in nodes_rolled_back(run)) - frozenset(hosts),
         outage_on=frozenset(accepted),
         outage_of=frozenset(vm for consent in consents.values() if consent.answer.allows_outage for vm in consent.vms),
-        pair_as_found=run.dag == "rollback_compute",
+        pair_as_found=run.of_computes,
     )
 
 

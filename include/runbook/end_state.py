@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from include.runbook.comparison import compare, expected_of
 from include.runbook.consent import consents, consents_in
+from include.runbook.goals import managed
 from include.runbook.perform import Say
 from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.record_reading import read_from_daisy
@@ -27,12 +28,13 @@ async def wanting_at_end(
 
     Empty where the cluster is proven back. Of the computes it is proven of those that are said to be back.
     """
-    with_pair = run.dag != "rollback_compute"
-    b = (run.cluster.controllers.b.name,) if with_pair else ()
-    hosts = (run.cluster.controllers.a.name, *b, *computes_back)
-    found = wanting(now, run.cluster, run.target, hosts)
-    if with_pair:
-        goal = as_found(run)
+    pair = run.cluster.controllers
+    active = None if run.upgrades and run.of_computes else pair.b if run.upgrades else pair.a
+    controllers = () if active is None else (pair.a,) if run.of_computes else (pair.a, pair.b)
+    hosts = (*(host.name for host in controllers), *computes_back)
+    found = wanting(now, run.cluster, run.target, hosts, active)
+    if not run.of_computes:
+        goal = managed(pair.a) if run.upgrades else as_found(run)
         mode = (await sweep(run.cluster, goal.reads, credentials_of)).judge(goal)
         say(f"{goal.sentence}: {mode.found}")
         found += left_behind(now, mode) + ((now.not_started,) if now.not_started else ())

@@ -9,7 +9,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder
 from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
-from include.runbook.step import Goal, Read, Run, Verdict, any_of
+from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of
 
 CRM_MON = """\
 x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 -r -f --as-xml) || { s=$?; printf '%s\\n' "$x" >&2; exit $s; }
@@ -78,8 +78,26 @@ def has_release(cluster: Cluster, host: Host, wanted: str) -> Goal:
     return Goal(f"{host.name} has release {wanted}", (release_probe(cluster, host),), judge)
 
 
+def upgrade_note(cluster: Cluster, host: Host) -> str:
+    """Return the path of the note on the host that says how far its upgrade has come: `begun`, or `done`."""
+    return host.path(f"{cluster.paths.state}/upgrade")
+
+
 def returned(run: Run, host: Host) -> Goal:
-    """The host has the target release, and no reinstallation of it is unproven."""
+    """The host has the target release, and no reinstallation of it is unproven; in an upgrade, no upgrade of it either."""
+    back = _returned(run, host)
+    if not run.upgrades:
+        return back
+    note = quote(upgrade_note(run.cluster, host))
+    whole = command_succeeds(
+        f"no upgrade of {host.name} has begun and not ended",
+        host,
+        f"test ! -e {note} || grep -qx done {note} || {{ echo 'its upgrade has begun and has not ended well'; exit 1; }}",
+    )
+    return all_of(back, whole, sentence=f"{host.name} is on release {run.target}, and its upgrade has ended well")
+
+
+def _returned(run: Run, host: Host) -> Goal:
     cluster = run.cluster
     under_way = f"test ! -e {quote(folder(cluster) + '/reinstalling/' + host.name)}"
 
@@ -237,9 +255,9 @@ def _constraints_found(ids: Sequence[str]) -> str:
 # ---- the cloud -----------------------------------------------------------------------------------------------------
 
 
-def cloud(cluster: Cluster, command: str) -> str:
-    """Return an OpenStack CLI command with the cloud's credentials, which never leave the controller."""
-    return f". {quote(cluster.controllers.a.path(cluster.paths.openrc))} && {command}"
+def cloud(cluster: Cluster, command: str, *, on: Host | None = None) -> str:
+    """Return an OpenStack CLI command with the cloud's credentials, which never leave the controller: A, or the one named."""
+    return f". {quote((on or cluster.controllers.a).path(cluster.paths.openrc))} && {command}"
 
 
 def servers_in(host: Host, command: str, output: Output) -> tuple[facts.Server, ...]:
@@ -249,9 +267,9 @@ def servers_in(host: Host, command: str, output: Output) -> tuple[facts.Server, 
     return facts.parse_servers(output.stdout, source=f"{host.name}: {command}")
 
 
-def compute_services(cluster: Cluster) -> str:
-    """Return the command that lists the nova-compute services as JSON."""
-    return cloud(cluster, "openstack compute service list --service nova-compute --long -f json")
+def compute_services(cluster: Cluster, *, on: Host | None = None) -> str:
+    """Return the command, for A or the controller that is named, that lists the nova-compute services as JSON."""
+    return cloud(cluster, "openstack compute service list --service nova-compute --long -f json", on=on)
 
 
 def services_in(host: Host, command: str, output: Output) -> tuple[facts.ComputeService, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from include.runbook.errors import LockHeld
+from include.runbook.scenarios import ROLLBACK
 from include.runbook.shell import Output, quote
 from include.runbook.step import Run
 
@@ -56,6 +57,28 @@ if {over}; then
 fi
 cat "$lock"
 exit {HELD}
+"""
+
+
+def successor(run: Run) -> str:
+    """Return who takes the cluster over from an upgrade that has failed: the one run of the rollback that it starts."""
+    return f"{ROLLBACK}/{successor_id(run)}"
+
+
+def successor_id(run: Run) -> str:
+    """Return the id of the rollback's run that an upgrade starts."""
+    return f"{run.owner.partition('/')[2]}__rollback"
+
+
+def hand_over(run: Run) -> str:
+    """Return the script that makes the lock that of the run's successor, in one move: it is never free in between."""
+    path, to = quote(lock_path(run)), quote(successor(run))
+    return f"""\
+lock={path}
+if test "$(head -n 1 "$lock" 2>/dev/null)" = {to}; then echo 'handed over already'; exit 0; fi
+{owns_lock(run)} || {{ cat "$lock"; exit {HELD}; }}
+printf '%s\\n%s\\n%s\\n%s\\n' {to} {ROLLBACK} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > "$lock.$$" &&
+mv "$lock.$$" "$lock" && echo 'handed over to {successor(run)}'
 """
 
 

@@ -14,13 +14,17 @@ from include.runbook.timings import RUNBOOK_TOTAL
 
 @dataclass(frozen=True)
 class Stage:
-    """One task of a scenario: a kind of step, or a round of batches, or a decision; and the tasks it comes after."""
+    """One task of a scenario: a kind of step, or a round of batches, or a decision; and the tasks it comes after.
+
+    `waits`: seconds for which it only looks on.
+    """
 
     task_id: str
     title: str
     after: frozenset[str]
     kind: Kind | None = None
     rounds: tuple[Plan, ...] = ()
+    waits: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Plan:
         """Seconds that the stage should take: its hosts go side by side, its rounds one after the other."""
         if stage.rounds:
             return sum(plan.predicted for plan in stage.rounds)
-        return stage.kind.timing.expected(self.run.cluster.pace) if stage.kind else 0.0
+        return stage.kind.timing.expected(self.run.cluster.pace) if stage.kind else stage.waits
 
     @cached_property
     def ends(self) -> Mapping[str, float]:
@@ -78,7 +82,7 @@ class Plan:
         """Seconds that the same steps take one after the other, as a person would do them."""
         total = 0.0
         for stage in self.stages:
-            total += sum(plan.serial() for plan in stage.rounds)
+            total += stage.waits + sum(plan.serial() for plan in stage.rounds)
             if stage.kind:
                 total += stage.kind.timing.expected(self.run.cluster.pace) * len(self.steps[stage.task_id])
         return total
@@ -92,13 +96,19 @@ def hosts_of(kind: Kind, run: Run) -> tuple[Host, ...]:
         Over.A: (cluster.controllers.a,),
         Over.B: (cluster.controllers.b,),
         Over.COMPUTES: run.computes,
-        Over.NODES: run.computes if run.dag == "rollback_compute" else (cluster.controllers.b,),
+        Over.NODES: run.computes if run.of_computes else _controllers_reached(run),
     }[kind.over]
+
+
+def _controllers_reached(run: Run) -> tuple[Host, ...]:
+    """Return the controllers that get another release in the run, in this order."""
+    pair = run.cluster.controllers
+    return (pair.b, pair.a) if run.upgrades else (pair.b,)
 
 
 def nodes_rolled_back(run: Run) -> tuple[Host, ...]:
     """Return the nodes from which the bad release is taken off in this run: B and the computes, as the scenario says."""
-    with_b = run.dag != "rollback_compute"
+    with_b = not run.of_computes
     with_computes = run.dag != "rollback_controller"
     return ((run.cluster.controllers.b,) if with_b else ()) + (run.computes if with_computes else ())
 

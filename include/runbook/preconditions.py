@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from include.runbook import facts
 from include.runbook.both_views import one_view
@@ -13,9 +13,12 @@ from include.runbook.goals import (
     CONSTRAINTS,
     CRM_MON,
     THIS_NODE,
+    all_started,
     cluster_status,
     command_succeeds,
+    float_ip_on,
     has_release,
+    managed,
     node_name,
     release_of,
     release_probe,
@@ -25,8 +28,8 @@ from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.replication import a_has_everything
 from include.runbook.room import rooms_to_drain
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Read, Run, Verdict
-from include.runbook.steps.databases import schemas_safe
+from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of
+from include.runbook.steps.databases import schemas_known, schemas_safe
 from include.runbook.survey import Survey, questions, surveyed
 
 
@@ -99,20 +102,46 @@ def preconditions(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
     The run goes on without the computes that are `lost`.
     """
     cluster = run.cluster
-    controllers = (
-        (cluster.controllers.a,) if run.dag == "rollback_compute" else (cluster.controllers.a, cluster.controllers.b)
-    )
+    controllers = (cluster.controllers.a,) if run.of_computes else (cluster.controllers.a, cluster.controllers.b)
     goals = [reachable(host) for host in (cluster.daisy, *controllers)]
     goals += [known_release(cluster, host) for host in controllers]
     goals += [installer_whole(run), daisys_data_present(cluster)]
+    if run.upgrades:
+        return (*goals, *_before_an_upgrade(run, lost))
     a = cluster.controllers.a
     goals += [has_release(cluster, a, run.target), a_can_be_active(run), no_foreign_constraint(cluster)]
     goals += [one_view(cluster), nothing_stuck(run)]
-    if run.dag != "rollback_compute":
+    if not run.of_computes:
         goals += [a_has_everything(cluster, switching=run.dag == "rollback_cluster"), schemas_safe(run)]
     if run.dag != "rollback_controller":
         goals += rooms_to_drain(run, lost)
     return tuple(goals)
+
+
+def _before_an_upgrade(run: Run, lost: Collection[str]) -> tuple[Goal, ...]:
+    """Return what must hold before an upgrade: the cluster is well, and could be rolled back if the new release is bad."""
+    cluster = run.cluster
+    a, b = cluster.controllers.a, cluster.controllers.b
+    back = replace(run, target=cluster.target_release)
+    rooms = rooms_to_drain(run, lost)
+    if run.of_computes:
+        # The run that it is a batch of has looked at the pair; here the controllers are only asked.
+        return (no_foreign_constraint(cluster), one_view(cluster), *rooms)
+    return (
+        any_of(
+            float_ip_on(cluster, a),
+            all_of(float_ip_on(cluster, b), has_release(cluster, b, run.target)),
+            sentence=f"A is active, or B is, on release {run.target}",
+        ),
+        one_view(cluster),
+        all_started(a),
+        managed(a),
+        nothing_stuck(run),
+        no_foreign_constraint(cluster),
+        installer_whole(back),
+        schemas_known(back),
+        *rooms,
+    )
 
 
 def reachable(host: Host) -> Goal:

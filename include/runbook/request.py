@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from include.runbook.cluster import Cluster, Compute, shown
 from include.runbook.errors import RequestRefused
-from include.runbook.step import Run, VmPolicy
+from include.runbook.scenarios import UPGRADES
+from include.runbook.step import OnFailure, Run, VmPolicy
 
 KNOWN = {
     "cluster",
@@ -18,6 +20,8 @@ KNOWN = {
     "take_over",
     "accept_newer_schema",
     "parent",
+    "on_failure",
+    "window_end",
 }
 
 
@@ -38,16 +42,19 @@ def read_request(
             f"cluster: {shown(conf.get('cluster'))} has no inventory; expected one of {', '.join(sorted(clusters))}"
         )
         raise RequestRefused(_told(problems))
-    target = conf.get("target_release") or cluster.target_release
+    target = conf.get("target_release") or (_newer(cluster) if dag in UPGRADES else cluster.target_release)
     if not isinstance(target, str) or target not in cluster.releases:
         known = ", ".join(cluster.releases)
         problems.append(f"target_release: {shown(target)} is not a release of {cluster.name}; expected one of {known}")
+    elif dag in UPGRADES and target == cluster.target_release:
+        problems.append(f"target_release: {shown(target)} is the release to return to; expected the one to upgrade to")
     policy = _policy(conf.get("vm_policy", VmPolicy.MIGRATE.value), cluster, problems)
     computes = _computes(conf.get("computes"), cluster, problems) if computes_asked else cluster.computes
     take_over, accept_newer_schema, return_vms = (
         _flag(conf, name, problems) for name in ("take_over", "accept_newer_schema", "return_vms")
     )
     parent = _parent(conf.get("parent") or {}, problems)
+    on_failure, window_end = _on_failure(conf, problems), _moment(conf, "window_end", problems)
     if problems:
         raise RequestRefused(_told(problems))
     return Run(
@@ -63,6 +70,8 @@ def read_request(
         accept_newer_schema=accept_newer_schema,
         batch=bool(parent),
         failures_allowed=parent.get("failures_allowed", 0) if parent else cluster.failures_allowed(len(computes)),
+        on_failure=on_failure,
+        window_end=window_end,
     )
 
 
@@ -103,6 +112,33 @@ def _parent(asked: object, problems: list[str]) -> Mapping[str, Any]:
         problems.append(f"parent: {shown(asked)} is not a run")
         return {}
     return asked
+
+
+def _newer(cluster: Cluster) -> str | None:
+    """Return the release to upgrade to where nobody says: the only other one that the inventory lists."""
+    others = [release for release in cluster.releases if release != cluster.target_release]
+    return others[0] if len(others) == 1 else None
+
+
+def _on_failure(conf: Mapping[str, Any], problems: list[str]) -> OnFailure:
+    asked = conf.get("on_failure", OnFailure.ASK.value)
+    try:
+        return OnFailure(asked)
+    except ValueError:
+        problems.append(f"on_failure: {shown(asked)} is none of {', '.join(word.value for word in OnFailure)}")
+        return OnFailure.ASK
+
+
+def _moment(conf: Mapping[str, Any], name: str, problems: list[str]) -> datetime | None:
+    asked = conf.get(name)
+    if asked is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(asked))
+    except ValueError:
+        problems.append(f"{name}: {shown(asked)} is no time such as 2026-06-01T06:00:00+08:00")
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _policy(asked: object, cluster: Cluster, problems: list[str]) -> VmPolicy | dict[str, VmPolicy]:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from include.runbook.both_views import a_is_active
 from include.runbook.cluster import Compute
 from include.runbook.consent import DRAIN, Left, left_in, listing
 from include.runbook.errors import FactUnreadable
 from include.runbook.goals import cloud, release_of, release_probe
 from include.runbook.remote_python import program
 from include.runbook.request import batches
+from include.runbook.scenarios import ROLLBACK
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Run, Verdict
 
@@ -42,25 +44,34 @@ def rooms_to_drain(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
     that have fled to it need together what is needed now, out of what is free outside of the batch now: no compute's room
     is counted twice. VMs that cannot be moved, or whose outage is accepted already, need none; and nothing is moved off computes
     that the run goes on without, the `lost` ones.
+
+    In the rollback of a whole cluster the cloud may not answer just because B is active and bad. That keeps nobody from
+    making A active: every batch asks by itself, when it is.
     """
     return tuple(_room_to_drain(run, number, lost) for number in range(len(_parts(run))))
 
 
 def _parts(run: Run) -> tuple[tuple[Compute, ...], ...]:
     """Return the computes that are drained together: those of a batch, and in a run of chosen computes all of them."""
-    return batches(run) if run.dag == "rollback_cluster" else (run.computes,)
+    return (run.computes,) if run.of_computes else batches(run)
 
 
 def _room_to_drain(run: Run, number: int, lost: Collection[str]) -> Goal:
-    cluster, a, parts = run.cluster, run.cluster.controllers.a, _parts(run)
+    cluster, a, parts, switches = run.cluster, run.cluster.controllers.a, _parts(run), run.dag == ROLLBACK
     vms = listing(cluster, run.computes)
     ratios = cluster.drain.cpu_allocation_ratio, cluster.drain.ram_allocation_ratio
     room = Read(a, cloud(cluster, program(DRAIN, "room", *(f"{ratio:g}" for ratio in ratios))))
     read = [compute for compute in run.computes if compute.name not in lost]
     probes = [release_probe(cluster, compute) for compute in read]
+    active = a_is_active(cluster)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        answers = zip(read, outputs[2:], strict=True)
+        silent = next((output for output in outputs[:2] if not output.ok), None)
+        if silent is not None and switches and not active.judge(outputs[2 : 2 + len(active.reads)]).met:
+            return Verdict(
+                True, f"not to be told as long as B is active ({silent.tail}): every batch asks before it begins"
+            )
+        answers = zip(read, outputs[len(outputs) - len(read) :], strict=True)
         bad = {c.name for c, probe in answers if release_of(cluster, c, probe) != run.target}
         asked = bad - {c.name for c in run.computes if run.policy_for(c).allows_outage}
         left, free = [vm for vm in left_in(vms, outputs[0]) if vm.host in asked], _rooms(room, outputs[1])
@@ -75,7 +86,8 @@ def _room_to_drain(run: Run, number: int, lost: Collection[str]) -> Goal:
         return Verdict(found.met, "; ".join([found.found, *notes, *([] if found.met else [ANSWER])]))
 
     names = ", ".join(sorted(compute.name for compute in parts[number]))
-    return Goal(f"VMs of {names} have room on the other computes", (vms, room, *probes), judge)
+    reads = (vms, room, *(active.reads if switches else ()), *probes)
+    return Goal(f"VMs of {names} have room on the other computes", reads, judge)
 
 
 def _but(free: dict[str, Room], names: set[str]) -> dict[str, Room]:
@@ -88,7 +100,7 @@ def _of_own_release(run: Run, alike: Verdict) -> list[str]:
     In a rollback of all computes, those that are already drained are on the old release when a batch's turn comes: what
     is left for the VMs of all batches so far is the later batches, and for the last batch there is nothing.
     """
-    if run.dag != "rollback_cluster":
+    if run.of_computes:
         return ["VMs move to computes of their own release only: someone is asked about those that find no place"]
     return [] if alike.met else [f"someone will be asked whether VMs may go to the other release: {alike.found}"]
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from include.runbook.cluster import Cluster, Compute, Host
 from include.runbook.errors import MESSAGE_LIMIT, RequestRefused
+from include.runbook.scenarios import OF_COMPUTES, UPGRADES
 from include.runbook.shell import Output, printable, shortened
 from include.runbook.timings import TIMINGS, Timing
 
@@ -30,6 +32,14 @@ class VmPolicy(StrEnum):
         return self in (VmPolicy.ACCEPT_OUTAGE, VmPolicy.NODE_FAULTY)
 
 
+class OnFailure(StrEnum):
+    """What an upgrade does when the new release proves bad after the switchover (U3)."""
+
+    AUTOMATIC = "automatic"
+    ASK = "ask"
+    REPORT = "report"
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a scenario on one cluster: everything that a step may depend on besides live state.
@@ -38,6 +48,9 @@ class Run:
 
     `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of. So many of its
     computes may fail before the run stops: `failures_allowed`.
+
+    An upgrade does what `on_failure` says when the new release proves bad, and `window_end` is when the cluster must be
+    well again, on the one release or the other.
     """
 
     cluster: Cluster
@@ -52,6 +65,18 @@ class Run:
     accept_newer_schema: bool = False
     batch: bool = False
     failures_allowed: int = 0
+    on_failure: OnFailure = OnFailure.ASK
+    window_end: datetime | None = None
+
+    @property
+    def upgrades(self) -> bool:
+        """Tell whether the target is a new release, and not the one to return to."""
+        return self.dag in UPGRADES
+
+    @property
+    def of_computes(self) -> bool:
+        """Tell whether the run is about chosen computes, and touches no controller."""
+        return self.dag in OF_COMPUTES
 
     @property
     def staged_bin(self) -> str:

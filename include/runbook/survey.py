@@ -57,16 +57,21 @@ class Survey:
     back_ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what keeps the cluster from being proven back: empty when `hosts` are on the release and all is well."""
+def wanting(
+    survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ...], active: Host | None
+) -> tuple[str, ...]:
+    """Return what keeps the cluster from being proven well: empty when `hosts` are on the release and all is.
+
+    `active`: the controller that must be active; None: either may be.
+    """
     found = list(survey.problems)
     found += [
         survey.unread.get(name) or f"{name} has {survey.releases.get(name) or 'no release'}, expected {release}"
         for name in hosts
         if survey.releases.get(name) != release
     ]
-    if survey.active != cluster.controllers.a.name:
-        found.append(f"{survey.active or 'no controller'} is active, expected {cluster.controllers.a.name}")
+    if survey.active is None or (active is not None and survey.active != active.name):
+        found.append(f"{survey.active or 'no controller'} is active, expected {active.name if active else 'one'}")
     computes = [compute.name for compute in cluster.computes if compute.name in hosts]
     found += [f"nova-compute is not up on {name}" for name in computes if not survey.services.get(name)]
     return tuple(found)

@@ -50,6 +50,10 @@ def _estimate(measured: float, limit: float) -> Timing:
     return Timing(measured, "estimate: the runbook gives no time", limit)
 
 
+def _assumed(step: str, measured: float, limit: float) -> Timing:
+    return Timing(measured, f"assumption: no upgrade was measured; the installation, runbook {step}", limit)
+
+
 TIMINGS: dict[str, Timing] = {
     "take_lock": _estimate(1, 30),
     "pin_host_keys": _estimate(1, 60),
@@ -105,4 +109,16 @@ TIMINGS: dict[str, Timing] = {
     "release_lock": _estimate(1, 30),
     "save_evidence": Timing(20, "estimate: some seconds a host, sixteen at a time", 600),
     "save_restore_points": Timing(30, "estimate: small files; dumps of the databases take their time", 3600),
+    "forbid_switchover": _runbook("A2 (the same command)", 2, 60),
+    "upgrade_b": _assumed("A5.3", 675, 3600),
+    "upgrade_compute": _assumed("A4.6", 200, 1800),
+    "let_b_take_over": _estimate(2, 60),
+    "move_float_ip_to_b": _runbook("A1 (the same command)", 8, 120),
+    "ban_float_ip_on_a": _runbook("A2 (the same command)", 2, 60),
+    "create_vm_on_new_release": _estimate(10, 300),
+    "hand_over_lock": _estimate(1, 30),
+    "upgrade_a": _assumed("A5.3", 675, 3600),
+    "start_cluster_on_a": _runbook("A5.6 (the same command)", 10, 300),
+    "verify_pacemaker_on_a": _estimate(10, 300),
+    "allow_switchover": _estimate(2, 60),
 }

@@ -113,10 +113,10 @@ def _health(run: Run) -> tuple[Check, ...]:
         Check("H3", managed(a), warning, "leave maintenance mode when the work that needs it is done"),
         Check("H4", unconstrained(cluster, a), warning, "a ban belongs to an upgrade; clear it if none is going on"),
         *(
-            Check("H5", _answers(cluster, ip), critical, "see where the float IP is started")
+            Check("H5", virtual_ip_answers(cluster, ip), critical, "see where the float IP is started")
             for ip in cluster.virtual_ips
         ),
-        Check("H6", _services_up(cluster), critical, "see the service's log on the host that is named"),
+        Check("H6", services_up(cluster), critical, "see the service's log on the host that is named"),
         *(Check("H7", _has_room(cluster, host), warning, "make room") for host in cluster.hosts),
     )
 
@@ -190,13 +190,14 @@ def as_values(found: Sequence[Finding]) -> list[dict[str, Any]]:
     return [{name: str(value) for name, value in asdict(finding).items()} for finding in found]
 
 
-def _answers(cluster: Cluster, address: str) -> Goal:
+def virtual_ip_answers(cluster: Cluster, address: str) -> Goal:
     port = cluster.ssh.port
     command = f"ssh-keyscan -T 5 -p {port} {address} 2>/dev/null | grep -q . && echo '{address} answers'"
     return command_succeeds(f"the virtual IP {address} answers", cluster.daisy, command)
 
 
-def _services_up(cluster: Cluster) -> Goal:
+def services_up(cluster: Cluster) -> Goal:
+    """Nova knows every compute, and none that is enabled is down."""
     a, listing = cluster.controllers.a, compute_services(cluster)
 
     def judge(outputs: Sequence[Output]) -> Verdict:

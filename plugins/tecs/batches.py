@@ -1,4 +1,4 @@
-"""Scenario A's computes: one run of scenario C for each batch, strictly one after the other."""
+"""The computes of a whole cluster: one run of a scenario of its own for each batch, strictly one after the other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 
 from include.runbook.request import batches, has_canary
 from include.runbook.rollout import count_batches
+from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run
 from tecs.cancelling import end_jobs
 from tecs.failures import reported
-from tecs.requests import BATCH_DAG, run_of
+from tecs.requests import run_of
 from tecs.ssh import cached_credentials
 
 ONLY_LOST_WORKERS = ExceptionRetryPolicy(rules=[RetryRule(exception=Exception, action=RetryAction.FAIL)])
@@ -31,7 +32,8 @@ def batch_run_id(run_id: str, number: int) -> str:
 def batch_state(context: Context, number: int) -> str | None:
     """Return the state of this run's batch `number` (from 0); None where that batch has not begun."""
     try:
-        return context["ti"].get_dagrun_state(dag_id=BATCH_DAG, run_id=batch_run_id(context["run_id"], number))
+        batches_dag, run_id = BATCH_OF[context["dag_run"].dag_id], batch_run_id(context["run_id"], number)
+        return context["ti"].get_dagrun_state(dag_id=batches_dag, run_id=run_id)
     except AirflowRuntimeError:
         return None
 

@@ -58,15 +58,16 @@ def end_jobs(
     from include.runbook import steps as _registered  # noqa: F401, PLC0415  the import registers every step
     from include.runbook.errors import RunbookError  # noqa: PLC0415
     from include.runbook.plan import make_steps  # noqa: PLC0415
+    from include.runbook.scenarios import OF_COMPUTES, SCENARIOS  # noqa: PLC0415
     from include.runbook.step import KINDS  # noqa: PLC0415
     from tecs.operators import stop_jobs  # noqa: PLC0415
-    from tecs.requests import BATCH_DAG, SCENARIOS, run_named  # noqa: PLC0415
+    from tecs.requests import run_named  # noqa: PLC0415
     from tecs.ssh import SshHosts  # noqa: PLC0415
 
     kinds = [kind for kind in KINDS.values() if kind.detached and task_id in (None, kind.task_id)]
-    if dag_id == BATCH_DAG:
+    if dag_id in OF_COMPUTES:
         # A batch shares its owner with the run that it belongs to, and B's jobs are that run's, not the batch's.
-        kinds = [kind for kind in kinds if kind.id.startswith("A4")]
+        kinds = [kind for kind in kinds if kind.id.startswith("A4") or kind.over.many]
     if dag_id not in SCENARIOS or not kinds:
         return
     try:

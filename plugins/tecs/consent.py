@@ -82,7 +82,12 @@ class AskConsent(HITLOperator):
         self.response_timeout = timedelta(seconds=run.cluster.drain.answer_limit)
         context["ti"].xcom_push(key=ASKED, value=[vm.id for vm in left])
         # Airflow calls these once the question can be answered.
-        self.notifiers = [lambda context: tell_question(context, run, self.subject, self.body)]
+        limit = run.cluster.drain.answer_limit
+        self.notifiers = [
+            lambda context: tell_question(
+                context, run, self.subject, self.body, within=limit, silence="else nothing is uninstalled"
+            )
+        ]
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.end_state import wanting_at_end
 from include.runbook.errors import PreconditionFailed
-from include.runbook.goals import taken_down
+from include.runbook.gate import advice_for_computes
+from include.runbook.goals import returned, taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
 from include.runbook.record_events import begun, surveyed
@@ -87,6 +88,13 @@ def computes() -> list[str]:
         return _named([compute.name for compute in run_of(get_current_context()).computes])
 
 
+def controllers() -> list[str]:
+    """Name the controllers, in the order in which they are upgraded."""
+    with reported(log):
+        pair = run_of(get_current_context()).cluster.controllers
+    return [pair.b.name, pair.a.name]
+
+
 def computes_ready() -> list[str]:
     """Name the computes that may be taken down, as read from them now. Fails if too many may not (failure_budget)."""
     _require_begun(get_current_context(), "A4_computes")
@@ -97,6 +105,12 @@ def computes_taken_down() -> list[str]:
     """Name the computes that are taken down, as read from them now. Fails if too many are not (failure_budget)."""
     _require_begun(get_current_context())
     return _through(taken_down)
+
+
+def computes_upgraded() -> list[str]:
+    """Name the computes that have the new release, as read from them now. Fails if too many have not (failure_budget)."""
+    _require_begun(get_current_context())
+    return _through(returned)
 
 
 def computes_back() -> list[str]:
@@ -116,13 +130,26 @@ def _through(stage: Stage) -> list[str]:
 
 def batches_back() -> list[str]:
     """Name the computes of all batches that are back and in service. Fails if too many are not (failure_budget)."""
-    context = get_current_context()
+    return _batches_through(get_current_context())
+
+
+def batches_upgraded() -> list[str]:
+    """Name the computes of all batches that are upgraded and in service. Fails if too many are not (failure_budget)."""
+    return _batches_through(get_current_context())
+
+
+def _batches_through(context: Context) -> list[str]:
     _require_begun(context)
     with reported(log):
         run = run_of(context)
         states = [batch_state(context, number) for number in range(len(batches(run)))]
         tally = asyncio.run(count_batches(run, states, cached_credentials()))
         _tell(tally)
+        if run.upgrades and len(tally.failed) > run.failures_allowed:
+            offer = advice_for_computes(run, list(tally.failed))
+            raise AirflowFailException(
+                f"too many computes are not upgraded:\n{tally}\nwhat to do: mend them; or {offer}"
+            )
         tally.require_all_begun()
         tally.failures_left(run.failures_allowed)
         return _named(list(tally.done))
@@ -135,7 +162,8 @@ def name_failures(done: list[str]) -> None:
         missing = [compute.name for compute in run.computes if compute.name not in done]
     if missing:
         raise AirflowFailException(
-            f"{len(missing)} of {len(run.computes)} computes are not back: {', '.join(missing)}. Everything else is, and the "
+            f"{len(missing)} of {len(run.computes)} computes are not on release {run.target}: {', '.join(missing)}. "
+            "Everything else is, and the "
             "cluster is free. Mend them, then trigger the scenario again: only what is left is done"
         )
 
@@ -181,7 +209,8 @@ def compute_batches() -> list[dict[str, Any]]:
 
 
 def prove(computes_back: Sequence[str] = ()) -> None:
-    """Read the whole cluster again and fail unless it is back: releases, active controller, services, no bans, its mode.
+    """Read the whole cluster again and fail unless all is as it should be: releases, active controller, services, no bans,
+    its mode.
 
     Of the computes it proves those that are said to be back.
     """
@@ -198,7 +227,8 @@ def prove(computes_back: Sequence[str] = ()) -> None:
             log.info("VM %s is on %s", printable(vm.name), printable(vm.host))
         found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), _say))
         if found:
-            raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
+            told = "\n".join(f"  - {line}" for line in found)
+            raise AirflowFailException(f"the cluster is not proven to be on release {run.target}:\n{told}")
 
 
 def _say(line: str) -> None:

@@ -44,7 +44,8 @@ class RecordListener:
 
 
 def _in_background(dag_run: DagRun, state: str, why: str) -> None:
-    from tecs.requests import SCENARIOS, is_batch  # noqa: PLC0415  see keep_record
+    from include.runbook.scenarios import SCENARIOS  # noqa: PLC0415  see keep_record
+    from tecs.requests import is_batch  # noqa: PLC0415
 
     if dag_run.dag_id not in SCENARIOS or ((dag_run.conf or {}).get("parent") and not is_batch(dag_run)):
         return

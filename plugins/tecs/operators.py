@@ -27,8 +27,8 @@ from tecs.ssh import SshHosts
 from tecs.telling import late
 from tecs.triggers import JobTrigger
 
-UNLOCKED = frozenset({"take_lock", "release_lock"})
-"""The steps that may run while this run does not hold the lock."""
+UNLOCKED = frozenset({"take_lock", "hand_over_lock", "release_lock"})
+"""The steps that may run while this run does not hold the lock: those that are about the lock itself."""
 
 
 class RunbookStep(SSHOperator):

@@ -10,9 +10,11 @@ from airflow.sdk import DAG
 
 from include.runbook.plan import Plan, Stage
 from include.runbook.request import batches
+from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run, kind
 from tecs.batches import BatchRun
 from tecs.operators import RunbookStep
+from tecs.soaking import SoakTime
 
 
 def plan_of(dag: DAG, run: Run) -> Plan:
@@ -32,6 +34,7 @@ def plan_of(dag: DAG, run: Run) -> Plan:
                 frozenset(task.upstream_task_ids),
                 kind(name) if issubclass(operator, RunbookStep) and name else None,
                 _rounds(dag, run) if issubclass(operator, BatchRun) else (),
+                run.cluster.seconds(run.cluster.soak) if issubclass(operator, SoakTime) else 0.0,
             )
         )
     return Plan(dag.dag_id, run, tuple(stages))
@@ -50,5 +53,5 @@ def load_dag(file: Path) -> DAG:
 
 
 def _rounds(dag: DAG, run: Run) -> tuple[Plan, ...]:
-    batch_dag = load_dag(Path(dag.fileloc).with_name("rollback_compute.py"))
+    batch_dag = load_dag(Path(dag.fileloc).with_name(f"{BATCH_OF[dag.dag_id]}.py"))
     return tuple(plan_of(batch_dag, replace(run, computes=batch, dag=batch_dag.dag_id)) for batch in batches(run))

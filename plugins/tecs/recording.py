@@ -16,9 +16,10 @@ from include.runbook import custody, record_events
 from include.runbook.errors import RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome
 from include.runbook.remote_python import abridged
+from include.runbook.scenarios import SCENARIOS
 from include.runbook.step import Run, Step
 from tecs.notifiers import LIMIT, send
-from tecs.requests import SCENARIOS, run_of
+from tecs.requests import run_of
 from tecs.ssh import SshHosts
 from tecs.telling import late
 

@@ -12,14 +12,8 @@ from include.runbook import steps as _registered  # noqa: F401  the import regis
 from include.runbook.cluster import Inventories, clusters_directory
 from include.runbook.errors import PreconditionFailed, RequestRefused
 from include.runbook.request import read_request
+from include.runbook.scenarios import OF_COMPUTES
 from include.runbook.step import Run
-
-BATCH_DAG = "rollback_compute"
-"""The scenario that takes chosen computes; scenario A triggers it for each batch."""
-
-
-SCENARIOS = frozenset({"rollback_cluster", "rollback_controller", BATCH_DAG})
-"""The DAGs of this project, among whatever else an Airflow may run."""
 
 
 def run_of(context: Context) -> Run:
@@ -38,7 +32,7 @@ def run_of(context: Context) -> Run:
         owner=owner,
         user=user,
         dag=dag_run.dag_id,
-        computes_asked=dag_run.dag_id == BATCH_DAG,
+        computes_asked=dag_run.dag_id in OF_COMPUTES,
     )
 
 
@@ -46,7 +40,7 @@ def run_named(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> Run:
     """Return the run of which Airflow tells no more than this, to whoever hears of it outside its tasks."""
     known = Inventories(clusters_directory())
     only = {"cluster": next(iter(known))} if len(known) == 1 else {}
-    owner, chosen = owner_of(dag_id, run_id, conf), dag_id == BATCH_DAG
+    owner, chosen = owner_of(dag_id, run_id, conf), dag_id in OF_COMPUTES
     return read_request({**only, **conf}, known, owner=owner, user="", dag=dag_id, computes_asked=chosen)
 
 
@@ -74,7 +68,8 @@ def parent_of(context: Context) -> dict[str, str] | None:
         return None
     if not is_batch(dag_run):
         raise RequestRefused(
-            "parent: only a batch that rollback_cluster has triggered has one; trigger the scenario without it"
+            "parent: only a batch that rollback_cluster or upgrade_cluster has triggered has one; trigger the scenario "
+            "without it"
         )
     return dict(parent)
 

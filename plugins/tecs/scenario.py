@@ -28,13 +28,16 @@ from include.runbook import steps as _registered  # noqa: F401  the import regis
 from include.runbook.cluster import Cluster, Inventories, clusters_directory
 from include.runbook.errors import InventoryError
 from include.runbook.plan import make_steps, step_text
-from include.runbook.step import Kind, Run, VmPolicy, kind
+from include.runbook.scenarios import OF_COMPUTES, ROLLBACK, UPGRADE, UPGRADES
+from include.runbook.step import Kind, OnFailure, Run, VmPolicy, kind
 from tecs.batches import ONLY_LOST_WORKERS, BatchRun
 from tecs.consent import AskConsent, GoOnOrGiveBack
 from tecs.deadlines import PlannedEnd, report_missed_deadline
+from tecs.gate import ASK, SOAK, AskWhatFollows, HandOver, RollBack
 from tecs.given_up import require_proof_ahead
 from tecs.operators import DetachedStep, RunbookStep
 from tecs.recording import record_failure
+from tecs.soaking import SoakTime
 from tecs.telling import tell_failed
 
 log = logging.getLogger(__name__)
@@ -53,7 +56,7 @@ RETRY_DELAY = timedelta(seconds=5)
 """Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
 
 
-def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
+def scenario(dag_id: str, doc: str | None) -> DAG:
     """Return the DAG of a scenario, triggered by hand or by API, with the form that asks what a scenario needs."""
     return DAG(
         dag_id,
@@ -61,9 +64,9 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
         start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
         catchup=False,
         doc_md=doc,
-        params=form(inventories(), computes=computes),
+        params=form(inventories(), dag_id),
         max_active_tasks=64,
-        tags=["rollback"],
+        tags=["upgrade" if dag_id in UPGRADES else "rollback"],
         default_args={
             "retries": 3,
             "retry_delay": RETRY_DELAY,
@@ -82,8 +85,9 @@ def scenario(dag_id: str, doc: str | None, *, computes: bool = False) -> DAG:
     )
 
 
-def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Param]:
+def form(clusters: dict[str, Cluster | None], dag_id: str) -> dict[str, Param]:
     """Return the parameters of a scenario: choices rather than free text, refused by Airflow when they do not fit."""
+    computes, upgrade = dag_id in OF_COMPUTES, dag_id in UPGRADES
     releases = sorted({release for cluster in clusters.values() if cluster for release in cluster.releases})
     names = sorted(clusters)
     asked = {
@@ -92,14 +96,16 @@ def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Pa
             type="string",
             enum=names,
             title="Cluster",
-            description="The cluster to roll back; its inventory names every host.",
+            description=f"The cluster to {'upgrade' if upgrade else 'roll back'}; its inventory names every host.",
         ),
         "target_release": Param(
             None,
             type=["null", "string"],
             enum=[None, *releases],
-            title="Release to return to",
-            description="Empty: the target_release of the cluster's inventory.",
+            title="Release to upgrade to" if upgrade else "Release to return to",
+            description="Empty: the only other release of the cluster's inventory than that to return to."
+            if upgrade
+            else "Empty: the target_release of the cluster's inventory.",
         ),
         "vm_policy": Param(
             VmPolicy.MIGRATE.value,
@@ -135,27 +141,56 @@ def form(clusters: dict[str, Cluster | None], *, computes: bool) -> dict[str, Pa
         asked["accept_newer_schema"] = Param(
             False,
             type="boolean",
-            title="Go back although the databases are newer",
+            title=("If it is rolled back: although" if upgrade else "Go back although") + " the databases are newer",
             description="Only if the old release does not know a database's schema and you answer for what it does to "
-            "the data. The databases are backed up first.",
+            "the data. The databases are backed up first."
+            + (" Without it, such a rollback stops before it changes anything." if upgrade else ""),
         )
+    if dag_id == UPGRADE:
+        asked |= _gate()
     if computes:
         asked["computes"] = Param(
             type="array",
             items={"type": "string", "pattern": HOST_NAME},
             minItems=1,
             uniqueItems=True,
-            title="Computes to roll back",
+            title="Computes to upgrade" if upgrade else "Computes to roll back",
             description="Their names, as in the inventory, one a line.",
         )
         asked["parent"] = Param(
             None,
             type=["null", "object"],
             title="Part of a run",
-            section="Set by rollback_cluster",
+            section=f"Set by {UPGRADE if upgrade else ROLLBACK}",
             description="Leave empty.",
         )
     return asked
+
+
+def _gate() -> dict[str, Param]:
+    """Return what is asked about the gate at U3."""
+    return {
+        "on_failure": Param(
+            OnFailure.ASK.value,
+            type="string",
+            enum=[choice.value for choice in OnFailure],
+            title="If the new release proves bad after the switchover",
+            values_display={
+                OnFailure.AUTOMATIC.value: "roll the whole cluster back at once",
+                OnFailure.ASK.value: "ask a person",
+                OnFailure.REPORT.value: "stop, and say how to roll back",
+            },
+            description="Where it cannot be told whether it is bad, a person is asked in any case.",
+        ),
+        "window_end": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            title="End of the maintenance window",
+            description="If given: a person is asked until the last moment at which a rollback still fits in, and then it is "
+            "rolled back. If not: without an answer nothing is done.",
+        ),
+    }
 
 
 def step(name: str) -> RunbookStep:
@@ -205,12 +240,41 @@ def go_on_or_give_back(ready: XComArg) -> GoOnOrGiveBack:
     return GoOnOrGiveBack(step=this.name, ready=ready, **_common(this), trigger_rule=TriggerRule.ALL_DONE)
 
 
+def soak(upgraded: XComArg) -> SoakTime:
+    """Return the task that watches the new release (U3)."""
+    return SoakTime(
+        task_id=SOAK, task_display_name="U3 Watch the new release", computes=upgraded, doc_md=SoakTime.__doc__
+    )
+
+
+def ask_what_follows() -> AskWhatFollows:
+    """Return the task that asks a person whether to roll back (U3)."""
+    return AskWhatFollows(
+        task_id=ASK, task_display_name="U3 Ask what follows, where it is not decided", doc_md=AskWhatFollows.__doc__
+    )
+
+
+def hand_over() -> HandOver:
+    """Return the task that gives the cluster to the rollback (U3)."""
+    this = kind("hand_over_lock")
+    return HandOver(step=this.name, **_common(this))
+
+
+def roll_back() -> RollBack:
+    """Return the task that starts the rollback (U3)."""
+    return RollBack(
+        task_id="U3_roll_back",
+        task_display_name="U3 Start the rollback of the whole cluster, if it is to be rolled back",
+        doc_md=RollBack.__doc__,
+    )
+
+
 def decide(id: str, sentence: str, function: Callable[..., Any], *arguments: XComArg) -> BaseOperator:
     """Return the task of a decision: it reads, judges and says, and changes nothing. `arguments` come from earlier tasks."""
     return _decision(id, sentence, function, TriggerRule.NONE_FAILED, arguments)
 
 
-def count(id: str, sentence: str, function: Callable[..., list[str]]) -> BaseOperator:
+def count(id: str, sentence: str, function: Callable[..., Any]) -> BaseOperator:
     """Return the task of a decision that is taken even where a task before it has failed: who goes on is read from hosts."""
     return _decision(id, sentence, function, TriggerRule.ALL_DONE, ())
 
@@ -229,12 +293,12 @@ def _decision(
     )
 
 
-def in_batches(batches: XComArg) -> MappedOperator:
-    """Return the task that rolls the computes back batch by batch, each a run of `rollback_compute`."""
+def in_batches(id: str, sentence: str, dag_id: str, batches: XComArg) -> MappedOperator:
+    """Return the task that takes the computes batch by batch, each a run of the scenario `dag_id`."""
     return BatchRun.partial(
-        task_id="A4_computes_in_batches",
-        task_display_name="A4 Roll back the computes, batch by batch",
-        trigger_dag_id="rollback_compute",
+        task_id=f"{id}_computes_in_batches",
+        task_display_name=f"{id} {sentence}",
+        trigger_dag_id=dag_id,
         map_index_template=BATCH_NAME,
         max_active_tis_per_dagrun=1,
         retry_policy=ONLY_LOST_WORKERS,

@@ -77,13 +77,13 @@ def roll_back_b(begun: Task, after: Sequence[Task], installer_free: Task) -> Tas
     return restored
 
 
-def end_run(verified: Task, *back: XComArg) -> None:
+def end_run(verified: Task, *back: XComArg, proven: str = "the cluster is back") -> None:
     """The end state is proven from the hosts; only then is the cluster free for others.
 
     Of the computes it is proven of those that are `back`. A run that has lost others does not end as a success.
     """
     last = released = step("release_lock")
-    chain(verified, decide("E1", "Prove from live state that the cluster is back", prove, *back), released)
+    chain(verified, decide("E1", f"Prove from live state that {proven}", prove, *back), released)
     if back:
         last = decide("E3", "Fail if a compute is not back, and name it", name_failures, *back)
         chain(released, last)

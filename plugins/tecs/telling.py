@@ -14,6 +14,7 @@ from include.runbook.cluster import Cluster, Inventories, clusters_directory
 from include.runbook.errors import InventoryError
 from include.runbook.notice import Event, Notice
 from include.runbook.plan import Plan, clock
+from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run, Step
 from tecs.notifiers import problem_with, send
 from tecs.requests import is_batch
@@ -43,17 +44,16 @@ def tell_start(context: Context, plan: Plan) -> None:
     for channel in run.cluster.notify:
         if problem := problem_with(channel):
             log.warning("notices by %s (%s) will NOT be sent: %s", channel.by, channel.connection, problem)
-    about = f"controller B and {len(run.computes)} computes" if run.dag == "rollback_cluster" else _subject(run)
-    found = f"{run.user} has started it: {about} go back to release {run.target}, in {clock(plan.predicted)} as planned"
+    way = "go to" if run.upgrades else "go back to"
+    found = (
+        f"{run.user} has started it: {_subject(run)} {way} release {run.target}, in {clock(plan.predicted)} as planned"
+    )
     _tell(context, run.cluster, Event.START, found)
 
 
-def tell_question(context: Context, run: Run, subject: str, body: str) -> None:
-    """A person is known to be waited for."""
-    minutes = run.cluster.drain.answer_limit / 60
-    advice = (
-        f"answer on the run's page, under Required actions, within {minutes:.0f} minutes; else nothing is uninstalled"
-    )
+def tell_question(context: Context, run: Run, subject: str, body: str, *, within: float, silence: str) -> None:
+    """A person is known to be waited for, for so many seconds, and what happens without an answer."""
+    advice = f"answer on the run's page, under Required actions, within {within / 60:.0f} minutes; {silence}"
     _tell(context, run.cluster, Event.DECISION, f"{subject}\n\n{body}", advice)
 
 
@@ -131,4 +131,6 @@ def _another_host_has_failed(context: Context) -> bool:
 
 
 def _subject(run: Run) -> str:
+    if run.dag in BATCH_OF:
+        return f"{'both controllers' if run.upgrades else 'controller B'} and {len(run.computes)} computes"
     return "controller B" if run.dag == "rollback_controller" else ", ".join(compute.name for compute in run.computes)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-SCENARIOS = ("rollback_cluster", "rollback_controller", "rollback_compute")
+SCENARIOS = ("rollback_cluster", "rollback_controller", "rollback_compute", "upgrade_cluster", "upgrade_compute")
 
 
 @pytest.fixture(scope="session", autouse=True)

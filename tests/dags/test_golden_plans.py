@@ -13,6 +13,7 @@ import pytest
 from include.runbook.cluster import Inventories
 from include.runbook.plan import plan_text
 from include.runbook.request import read_request
+from include.runbook.scenarios import OF_COMPUTES
 
 from .conftest import PROJECT, SCENARIOS
 
@@ -24,9 +25,9 @@ def test_the_plan_of_the_example_site_is_as_agreed(scenario: str, bag: object) -
     from tecs.plans import plan_of  # importable only once Airflow's folders are set up
 
     dag = bag.dags[scenario]  # type: ignore[attr-defined]
-    conf = {"cluster": "example"} | ({"computes": ["host-10-43-203-106"]} if scenario == "rollback_compute" else {})
+    by_computes = scenario in OF_COMPUTES
+    conf = {"cluster": "example"} | ({"computes": ["host-10-43-203-106"]} if by_computes else {})
     clusters = Inventories(PROJECT / "include/clusters")
-    by_computes = scenario == "rollback_compute"
     run = read_request(conf, clusters, owner="dag/run", user="operator", dag=scenario, computes_asked=by_computes)
     text = plan_text(plan_of(dag, run), commands=scenario != "rollback_controller")
     golden = GOLDEN / f"{scenario}-example.txt"

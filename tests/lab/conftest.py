@@ -42,6 +42,10 @@ LABS = {
     "newer-schema": ("B", ()),
     "validated": ("good", ()),
     "api": ("C", ()),
+    "upgraded": ("good", ()),
+    "flawed-compute": ("good", ()),
+    "flawed-api": ("good", ()),
+    "half-upgraded": ("good", ()),
 }
 """The labs that the tests use: in which starting state each begins, and with what options. All start together, because
 Airflow reads the choice of clusters when it reads the DAGs."""
@@ -56,12 +60,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "replicated-b": {"storage": "local", "replicated": {"db": "WebData", "mongodb": "mongodb"}},
     "unanswered": {"drain": {"answer_limit": 8}},
     "divided": {"drain": {"migrate_across_releases": False}},
+    "flawed-compute": {"batch_size": 2},
     "lossy": {"batch_size": 2, "failure_budget": "40%"},
     "beyond": {"batch_size": 2, "failure_budget": 1},
 }
 """What the inventories of some labs say besides."""
 
-COMPUTES = {"lossy": 3, "beyond": 5}
+COMPUTES = {"flawed-compute": 3, "lossy": 3, "beyond": 5}
 """How many computes a lab has where these are not two."""
 
 

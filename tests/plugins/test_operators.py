@@ -390,7 +390,9 @@ def test_a_run_that_only_pretends_to_be_a_batch_is_refused(
 
     pretending = context(parent_state="running")
     pretending["dag_run"].run_type, pretending["dag_run"].run_id = run_type, run_id
-    with pytest.raises(AirflowFailException, match="parent: only a batch that rollback_cluster has triggered"):
+    with pytest.raises(
+        AirflowFailException, match="parent: only a batch that rollback_cluster or upgrade_cluster has triggered"
+    ):
         operator("take_lock").execute(pretending)
     assert not Path(lock_path(run_one(site.cluster))).exists()
 

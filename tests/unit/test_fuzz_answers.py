@@ -103,7 +103,7 @@ def test_a_survey_is_made_of_whatever_was_answered(answers: list[Output]) -> Non
     found = surveys.surveyed(asked, swept)
     for said in (*found.problems, *found.unread.values(), found.not_started):
         assert UNSEEN.search(said) is None
-    surveys.wanting(found, cluster(), run().target, tuple(found.releases))
+    surveys.wanting(found, cluster(), run().target, tuple(found.releases), cluster().controllers.a)
 
 
 READ = Read(cluster().daisy, "a command")

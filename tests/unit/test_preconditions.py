@@ -87,6 +87,52 @@ def test_scenario_a_may_begin_with_b_active(compute_run: Run, whole: Site) -> No
     assert refusals(replace(compute_run, dag="rollback_cluster"), whole) == ""
 
 
+def test_scenario_a_may_begin_though_the_cloud_does_not_answer_while_b_is_active(compute_run: Run, whole: Site) -> None:
+    """It may not answer just because B is active and bad; once A is, it must."""
+    whole.program("openstack", "echo 'Internal Server Error (HTTP 500)' >&2; exit 1")
+    everything = replace(compute_run, dag="rollback_cluster", computes=compute_run.cluster.computes)
+    whole.pacemaker(active=B)
+    assert refusals(everything, whole) == ""
+    assert "HTTP 500" in refusals(replace(everything, dag="rollback_compute"), whole)
+    whole.pacemaker(active=A)
+    assert "HTTP 500" in refusals(everything, whole)
+
+
+@pytest.fixture
+def good(compute_run: Run, whole: Site) -> Site:
+    """A site on which an upgrade may begin: every node on 100, A active, both installers whole."""
+    cluster = compute_run.cluster
+    for node in cluster.nodes:
+        whole.install(node, "100")
+    whole.write(cluster.daisy, cluster.releases["101"].bin, BIN)
+    return whole
+
+
+@pytest.fixture
+def upgrade(compute_run: Run) -> Run:
+    cluster = compute_run.cluster
+    release = cluster.releases["101"].model_copy(update={"sha256": hashlib.sha256(BIN).hexdigest()})
+    known = cluster.model_copy(update={"releases": dict(cluster.releases) | {"101": release}})
+    return replace(compute_run, cluster=known, target="101", computes=known.computes, dag="upgrade_cluster")
+
+
+def test_an_upgrade_may_begin_on_a_good_cluster_and_goes_on_where_b_serves_on_the_new_release(
+    upgrade: Run, good: Site
+) -> None:
+    assert refusals(upgrade, good) == ""
+    assert refusals(replace(upgrade, dag="upgrade_compute", computes=upgrade.computes[:1]), good) == ""
+    good.pacemaker(active=B)
+    assert "A is active, or B is, on release 101" in refusals(upgrade, good)
+    good.install(upgrade.cluster.controllers.b, "101")
+    assert refusals(upgrade, good) == ""
+
+
+def test_an_upgrade_without_a_way_back_is_refused(upgrade: Run, good: Site) -> None:
+    cluster = upgrade.cluster
+    good.write(cluster.daisy, cluster.releases["100"].bin, b"half")
+    assert "the installer of release 100 is whole" in refusals(upgrade, good)
+
+
 @pytest.mark.parametrize("scenario", ["rollback_controller", "rollback_compute"])
 def test_the_wrong_node_active_is_refused_and_the_right_scenario_is_named(
     compute_run: Run, whole: Site, scenario: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -46,12 +47,25 @@ def test_a_cluster_that_is_back_is_surveyed_without_a_problem(back: Site) -> Non
     now = surveyed(back)
     assert now.active == back.cluster.controllers.a.name
     assert now.online == (A, B)
-    assert wanting(now, back.cluster, "100", tuple(node.name for node in back.cluster.nodes)) == ()
+    assert (
+        wanting(now, back.cluster, "100", tuple(node.name for node in back.cluster.nodes), back.cluster.controllers.a)
+        == ()
+    )
+
+
+def test_either_controller_may_be_active_but_one_must_and_the_one_that_is_asked_for(back: Site) -> None:
+    now = surveyed(back)
+    assert wanting(now, back.cluster, "100", (), None) == ()
+    (found,) = wanting(now, back.cluster, "100", (), back.cluster.controllers.b)
+    assert f"expected {back.cluster.controllers.b.name}" in found
+    assert wanting(replace(now, active=None), back.cluster, "100", (), None) == (
+        "no controller is active, expected one",
+    )
 
 
 def test_a_b_that_claims_the_float_ip_too_is_a_problem(back: Site) -> None:
     back.tell(back.cluster.controllers.b, "crm_mon.xml", status_xml(active=B, online=(B,)))
-    found = wanting(surveyed(back), back.cluster, "100", ())
+    found = wanting(surveyed(back), back.cluster, "100", (), back.cluster.controllers.a)
     assert len(found) == 1
     assert f"has lb_float_ip on {B}; A has it on {A}" in found[0]
 
@@ -67,6 +81,7 @@ def test_a_host_that_cannot_be_read_is_wanting_only_where_it_is_asked_for(back: 
     back.install(lost, "7")
     now = surveyed(back)
     others = tuple(node.name for node in back.cluster.nodes if node != lost)
-    assert wanting(now, back.cluster, "100", others) == ()
-    (found,) = wanting(now, back.cluster, "100", (*others, lost.name))
+    a = back.cluster.controllers.a
+    assert wanting(now, back.cluster, "100", others, a) == ()
+    (found,) = wanting(now, back.cluster, "100", (*others, lost.name), a)
     assert lost.name in found

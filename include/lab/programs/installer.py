@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from include.lab.answer_file import asked_hosts, read_answers
-from include.lab.installation import begin_removal, remove
+from include.lab.installation import begin_removal, begin_upgrade, finish_upgrade, remove
 from include.lab.installer_bin import bin_bytes
 from include.lab.programs.standin import Here, Refused
 from include.lab.world import Machine, World
@@ -98,11 +98,19 @@ def _clean(here: Here, argv: list[str]) -> int:
 def _upgrade(here: Here, release: str, argv: list[str]) -> int:
     with here.changing() as world:
         machine = world.machines[here.host]
-    print(f"Begin to upgrade {machine.name} to {release} ...", flush=True)
+        if machine.release is None:
+            print("TECS is not installed on this host, nothing to upgrade.")
+            return 0
+        print(f"Begin to upgrade {machine.name} from {machine.release} to {release} ...", flush=True)
+        begin_upgrade(world, machine, release)
+        world.record(here.host, "installer", argv, "upgrade begun")
+        broken = world.take_fault("upgrade", host=here.host) is not None
     here.wait(CONTROLLER_TAKES if machine.role == "controller" else COMPUTES_TAKE)
+    if broken:
+        print("Error: Failed to apply puppet manifest: exit status 1")
+        return 0
     with here.changing() as world:
-        machine = world.machines[here.host]
-        machine.release, machine.installed_at = release, int(world.now)
+        finish_upgrade(world, world.machines[here.host])
         world.record(here.host, "installer", argv, f"upgraded to {release}")
     print("Upgrade TECS finished.")
     return 0

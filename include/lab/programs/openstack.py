@@ -38,7 +38,7 @@ def main(here: Here, argv: list[str]) -> int:
     with here.changing() as world:
         if world.machines[here.host].release is None:
             raise Refused("sh: openstack: command not found", 127)
-        active = world.active
+        active, faults = world.active, list(world.faults)
     words, version = _without_global_options(argv)
     arguments = _parser().parse_args(words)
     arguments.version = version
@@ -48,6 +48,8 @@ def main(here: Here, argv: list[str]) -> int:
         raise Refused("Missing value password required for auth plugin password")
     if active is None or active.down or not active.complete:
         raise Refused(f"Unable to establish connection to {os.environ['OS_AUTH_URL']}: [Errno 111] Connection refused")
+    if any(fault.get("flaw") == "api_fails" and fault["release"] == active.release for fault in faults):
+        raise Refused(f"Internal Server Error (HTTP 500) (Request-ID: {_request_id()})")
     return int(arguments.do(here, arguments))
 
 

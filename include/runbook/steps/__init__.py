@@ -13,6 +13,7 @@ from include.runbook.steps import (
     staging,
     storage,
     tecs_conf,
+    upgrade,
     vms,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "staging",
     "storage",
     "tecs_conf",
+    "upgrade",
     "vms",
 ]

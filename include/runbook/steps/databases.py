@@ -11,6 +11,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder, quote_name, ssh_to
 from include.runbook.errors import FactUnreadable
 from include.runbook.goals import command_succeeds
+from include.runbook.scenarios import BATCH_OF
 from include.runbook.schemas import ALEMBIC, MIGRATE, not_known, parse_schemas
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, any_of, kind, step
@@ -78,7 +79,7 @@ def _accepted(run: Run) -> Goal:
 
 def _controllers(run: Run) -> tuple[Host, ...]:
     pair = run.cluster.controllers
-    return (pair.a, pair.b) if run.dag == "rollback_cluster" else (pair.a,)
+    return (pair.a, pair.b) if run.dag in BATCH_OF else (pair.a,)
 
 
 def _answering(hosts: Sequence[Host], outputs: Sequence[Output], command: str) -> tuple[Host, Output]:

@@ -54,7 +54,7 @@ def cluster_files(cluster: Cluster) -> tuple[str, ...]:
     return (*CLUSTER_FILES, WEB_DATA) if cluster.drbd_resources else CLUSTER_FILES
 
 
-def _nodes_online(host: Host) -> Goal:
+def nodes_online(host: Host) -> Goal:
     """The host itself is online to Pacemaker, neither standby nor in maintenance."""
 
     def judge(outputs: Sequence[Output]) -> Verdict:
@@ -65,7 +65,7 @@ def _nodes_online(host: Host) -> Goal:
     return Goal(f"{host.name} can run resources", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge)
 
 
-def _float_ip_arrives(cluster: Cluster) -> str:
+def float_ip_arrives(cluster: Cluster) -> str:
     """Return the shell function that waits, for at most 60 looks, until the float IP runs on the node that $1 names.
 
     Words are compared whole: one node's name may begin another's.
@@ -91,7 +91,7 @@ def clear_ban_on_a(run: Run, a: Host) -> Step:
         kind("clear_ban_on_a"),
         a,
         goal=not_banned_from(cluster, a),
-        requires=(_nodes_online(a), returned(run, a), one_view(cluster)),
+        requires=(nodes_online(a), returned(run, a), one_view(cluster)),
         action=f"pcs resource clear {cluster.float_ip_resource}",
         advice="A must be a healthy member of the cluster and on the old release before it may take over. "
         "Nothing has been changed; B stays active.",
@@ -109,9 +109,9 @@ def move_float_ip_to_a(run: Run, a: Host) -> Step:
         kind("move_float_ip_to_a"),
         a,
         goal=a_is_active(run.cluster),
-        requires=(_nodes_online(a), returned(run, a), managed(a), one_view(run.cluster)),
+        requires=(nodes_online(a), returned(run, a), managed(a), one_view(run.cluster)),
         action=f"""\
-{_float_ip_arrives(run.cluster)}
+{float_ip_arrives(run.cluster)}
 to=$(crm_node -n) || exit $?
 pcs resource move {resource} "$to" || echo "pcs ended with status $?"
 arrives "$to" || echo "{resource} has not reached $to yet"
@@ -311,7 +311,7 @@ def switch_over_and_back(run: Run, daisy: Host) -> Step:
     a, resource = cluster.controllers.a, cluster.float_ip_resource
     trip = f"""\
 {NAMES}
-{_float_ip_arrives(cluster)}
+{float_ip_arrives(cluster)}
 for to in "$b" "$a"; do
   pcs resource move {resource} "$to" || exit $?
   arrives "$to"; reached=$?

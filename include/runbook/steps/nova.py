@@ -16,6 +16,7 @@ from include.runbook.goals import (
     release_probe,
     returned,
     services_in,
+    upgrade_note,
 )
 from include.runbook.remote_python import conf_edit
 from include.runbook.restore_points import NOVA_CONF, point_path, read_points, reading_of, saved_nova_conf
@@ -107,18 +108,19 @@ def _refuses(run: Run) -> bool:
 def _past_saving(run: Run, compute: Host) -> Goal:
     """The compute's own settings are on it no more: nothing of it may take the place of what was saved before.
 
-    Either it is taken down, or its reinstallation has begun, and the nova.conf that lies there is the installer's. Where
+    Either it is taken down, or its reinstallation or its upgrade has begun, and the nova.conf there is the installer's. Where
     nothing was saved before, not even by an upgrade, the compute goes on with the installer's settings, if the inventory
     lets it.
     """
     cluster, saved, conf = run.cluster, _saved(run, compute), _conf(run, compute)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        release, lies_there, is_saved, reinstalling, points = outputs
+        release, lies_there, is_saved, reinstalling, points, upgrading = outputs
         taken_down = release_of(cluster, compute, release) is None and not lies_there.ok
-        if not taken_down and not reinstalling.ok:
-            return Verdict(False, f"{compute.name} is neither taken down nor being reinstalled")
-        found = f"{compute.name} is {'taken down' if taken_down else 'being reinstalled'}"
+        if not taken_down and not reinstalling.ok and not upgrading.ok:
+            return Verdict(False, f"{compute.name} is neither taken down nor being reinstalled or upgraded")
+        under_way = "being reinstalled" if reinstalling.ok else "being upgraded"
+        found = f"{compute.name} is {'taken down' if taken_down else under_way}"
         if is_saved.ok:
             return Verdict(True, f"{found}; what was saved before stays")
         if saved_nova_conf(run, compute, read_points(points)):
@@ -131,6 +133,7 @@ def _past_saving(run: Run, compute: Host) -> Goal:
         Read(cluster.daisy, f"test -s {quote(saved)}"),
         Read(cluster.daisy, f"test -e {quote(reinstalling_path(cluster, compute))}"),
         reading_of(run, compute),
+        Read(compute, f"test -e {quote(upgrade_note(cluster, compute))}"),
     )
     return Goal(f"{compute.name} is past saving, and what was saved before stays", reads, judge)
 
@@ -344,7 +347,10 @@ rm -f {quote(settings)}.event"""
 
 @step("A4.8", "Restart the compute's services", over=Over.COMPUTES)
 def restart_compute_services(run: Run, compute: Host) -> Step:
-    """The services run with the nova.conf that lies there now, on the installation that is there now."""
+    """The services run with the nova.conf that lies there now, on the installation that is there now.
+
+    So the compute has its own settings again: an upgrade of it is not under way any more.
+    """
     conf = quote(_conf(run, compute))
     noted = quote(compute.path(f"{run.cluster.paths.state}/restarted-with"))
     now = f'"$(sha256sum < {conf}) $({run.cluster.probes.installed_at})"'
@@ -364,6 +370,7 @@ test -s {conf} || {{ echo {conf} is missing >&2; exit 2; }}
 now={now}
 openstack-service restart || exit $?
 systemctl restart openstack-nova-storage || exit $?
+rm -f {quote(upgrade_note(run.cluster, compute))}
 mkdir -p "$(dirname {noted})" && printf '%s\\n' "$now" > {noted}""",
         waits=True,
         advice=f"Read `journalctl -u openstack-nova-compute` on {compute.name}; mend nova.conf, then clear this task.",

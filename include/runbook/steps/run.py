@@ -39,6 +39,16 @@ def pin_host_keys(run: Run, daisy: Host) -> Step:
     return Step(kind("pin_host_keys"), daisy, goal, action=action)
 
 
+@step("U3", "Hand the cluster's lock over to the rollback", over=Over.DAISY)
+def hand_over_lock(run: Run, daisy: Host) -> Step:
+    """The cluster belongs to the rollback that this run starts next, and to no other: it was never free in between."""
+    to = lock.successor(run)
+    held = f'test "$(head -n 1 {quote(lock.lock_path(run))} 2>/dev/null)" = {quote(to)}'
+    goal = command_succeeds("the rollback holds the cluster's lock", daisy, held)
+    explain = partial(lock.refuse_if_held, run)
+    return Step(kind("hand_over_lock"), daisy, goal, action=lock.hand_over(run), explain=explain)
+
+
 @step("E2", "Release the cluster's lock", over=Over.DAISY)
 def release_lock(run: Run, daisy: Host) -> Step:
     """This run no longer holds the cluster. Reached only when every step before it has succeeded."""

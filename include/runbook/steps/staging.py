@@ -1,4 +1,4 @@
-"""A3: the installer of the release to return to, on the Daisy host and on every node that it will be taken off."""
+"""A3: the installer of the release to go to, on the Daisy host and on every node where it uninstalls or upgrades."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ find "$(dirname {quote(path)})" -maxdepth 1 -name 'ZXTECS*.bin' ! -path {quote(p
 done || exit 2"""
 
 
-@step("A3", "Stage the installer of the old release on the Daisy host", over=Over.DAISY)
+@step("A3", "Stage the installer on the Daisy host", over=Over.DAISY)
 def stage_bin_on_daisy(run: Run, daisy: Host) -> Step:
-    """The old release's installer lies whole and alone in a folder of its own, executable."""
+    """The installer of the release to go to lies whole and alone in a folder of its own, executable."""
     source = daisy.path(run.cluster.releases[run.target].bin)
     staged = daisy.path(run.staged_bin)
     return Step(
@@ -55,9 +55,9 @@ cp -p {quote(source)} {quote(staged)}.new && chmod 755 {quote(staged)}.new && mv
     )
 
 
-@step("A3", "Stage the installer of the old release on each node", over=Over.NODES)
+@step("A3", "Stage the installer on each node", over=Over.NODES)
 def stage_bin_on_node(run: Run, node: Host) -> Step:
-    """The same installer lies whole on the node, where it will uninstall the bad release."""
+    """The same installer lies whole on the node, where it will uninstall the bad release, or upgrade."""
     daisy = run.cluster.daisy
     here, there = daisy.path(run.staged_bin), node.path(run.staged_bin)
     put = f"""\

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from include.runbook.cluster import Host
+from include.runbook.cluster import Cluster, Host
 from include.runbook.consent import DRAIN, consent_folder, consent_path, empty, gets_no_vms, left_in, listing, settled
 from include.runbook.custody import folder, ssh_to
 from include.runbook.errors import FactUnreadable
@@ -324,12 +324,23 @@ def _lines(read: Read, output: Output) -> list[str]:
 @step("A6.2", "Verify that a VM can be created", over=Over.DAISY)
 def create_and_delete_vm(run: Run, daisy: Host) -> Step:
     """A VM was created, became active, and was deleted again. Given on A, through the Daisy host."""
-    cluster = run.cluster
+    return Step(
+        kind("create_and_delete_vm"),
+        daisy,
+        goal=proven_for_this_installation(run, "vm-creation"),
+        action=f"{ssh_to(run.cluster, run.cluster.controllers.a)} {quote(trial(run.cluster))} || exit $?\n"
+        f"{note_proven(run, 'vm-creation')}",
+        advice="The rollback itself is done; a VM cannot be created. See the error above and nova's logs on A.",
+    )
+
+
+def trial(cluster: Cluster, *, unless_deleted: str = "exit $?") -> str:
+    """Return the script, for A, that creates a VM and deletes it; `unless_deleted`: what is done where that fails."""
     a, vm = cluster.controllers.a, cluster.verification_vm
     # No network at all can be asked for since 2.37; an older cloud has a network to name.
     nic = "none --os-compute-api-version 2.37" if vm.network == "none" else quote(f"net-id={vm.network}")
     name = f"tecs-rollback-{cluster.name}"
-    trial = f"""\
+    return f"""\
 {FIND_PYTHON}
 . {quote(a.path(cluster.paths.openrc))} || exit $?
 left() {{ openstack server list --all-projects -f json | "$python" -c 'import json, sys
@@ -340,12 +351,5 @@ for id in $of_before; do openstack server delete --wait "$id" || exit $?; done
 openstack server create --flavor {quote(vm.flavor)} --image {quote(vm.image)} --nic {nic} --wait {quote(name)} -f json
 rc=$?
 ours=$(left) || exit $?
-for id in $ours; do openstack server delete --wait "$id" || exit $?; done
+for id in $ours; do openstack server delete --wait "$id" || {unless_deleted}; done
 exit $rc"""
-    return Step(
-        kind("create_and_delete_vm"),
-        daisy,
-        goal=proven_for_this_installation(run, "vm-creation"),
-        action=f"{ssh_to(cluster, a)} {quote(trial)} || exit $?\n{note_proven(run, 'vm-creation')}",
-        advice="The rollback itself is done; a VM cannot be created. See the error above and nova's logs on A.",
-    )
