@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import Context, get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.errors import PreconditionFailed
 from include.runbook.goals import taken_down
@@ -23,7 +22,7 @@ from include.runbook.step import Run
 from include.runbook.steps.cluster_mode import as_found
 from include.runbook.survey import Survey, survey, wanting
 from tecs.batches import batch_run_id, batch_state
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.plans import plan_of
 from tecs.recording import append
 from tecs.requests import require_living_parent, run_of, states_of
@@ -135,9 +134,10 @@ def name_failures(done: list[str]) -> None:
         run = run_of(get_current_context())
         missing = [compute.name for compute in run.computes if compute.name not in done]
     if missing:
-        raise AirflowFailException(
+        raise failed(
+            Failure.COMPUTES_NOT_BACK,
             f"{len(missing)} of {len(run.computes)} computes are not back: {', '.join(missing)}. Everything else is, and the "
-            "cluster is free. Mend them, then trigger the scenario again: only what is left is done"
+            "cluster is free. Mend them, then trigger the scenario again: only what is left is done",
         )
 
 
@@ -155,7 +155,7 @@ def _require_begun(context: Context, *tasks: str) -> None:
     states = states_of(context, wanted)
     idle = [name for name in wanted if states.get(name) in ("failed", "upstream_failed")]
     if idle:
-        raise AirflowFailException(f"{', '.join(idle)} did not begin: see the task that failed before")
+        raise failed(Failure.NOT_BEGUN, f"{', '.join(idle)} did not begin: see the task that failed before")
 
 
 def compute_batches() -> list[dict[str, Any]]:
@@ -204,7 +204,9 @@ def prove(computes_back: Sequence[str] = ()) -> None:
             found += _left_behind(run, now)
             found += (now.not_started,) if now.not_started else ()
         if found:
-            raise AirflowFailException("the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found))
+            raise failed(
+                Failure.NOT_PROVEN, "the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found)
+            )
 
 
 def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:
@@ -218,5 +220,5 @@ def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:
 
 def _named(names: list[str]) -> list[str]:
     if not names:
-        raise AirflowFailException("no host is named: nothing would be done")
+        raise failed(Failure.NOBODY_NAMED, "no host is named: nothing would be done")
     return names

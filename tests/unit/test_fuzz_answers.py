@@ -210,7 +210,7 @@ def test_a_list_of_checksums_that_is_none_says_nothing() -> None:
 
 def test_a_comparison_that_is_none_is_refused() -> None:
     for line in (SETTING, "{}", "[" * 20_000, "7"):
-        with pytest.raises(ValueError, match="no line of a comparison|Expecting"):
+        with pytest.raises(ValueError, match=r"no line of a comparison|Expecting"):
             nova_settings.read_settings(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook import custody, lock, notice, validation_results
+from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Cluster, load_cluster
 from include.runbook.consent import Consent, consents, note_consent
 from include.runbook.errors import InventoryError, RequestRefused
@@ -69,7 +70,7 @@ def loaded(folder: Path, text: str | bytes) -> Cluster | None:
     except InventoryError as refused:
         told = str(refused).splitlines()
         assert told
-        assert all(line.startswith("example.yaml:") or line.startswith("... ") for line in told), told
+        assert all(line.startswith(("example.yaml:", "... ")) for line in told), told
         assert sum(map(len, told)) < 25_000
         return None
 
@@ -213,11 +214,12 @@ def test_a_parent_that_is_no_run_is_refused(parent: object) -> None:
 
 # ---- what reaches a shell --------------------------------------------------------------------------------------------
 
-TOOLS = (
+TOOLS = re.findall(
+    r"\S+",
     "awk basename base64 cat chmod chown cibadmin cmp cp crm_mon crm_node cut date dd df dirname drbdadm find grep head "
     "hostname id install ip ls mkdir mktemp mv nova openstack pcs rm rpm sed setsid sha256sum sleep sort ssh ssh-keygen "
-    "ssh-keyscan stat sync systemctl tail tar tee timeout tr uniq wc xargs"
-).split()
+    "ssh-keyscan stat sync systemctl tail tar tee timeout tr uniq wc xargs",
+)
 """Programs of hosts. Here each of them does nothing and says nothing, so that a script can go its way without effect."""
 
 
