@@ -62,4 +62,4 @@ def heading_of(error: type[RunbookError]) -> str:
 
 def pointer(heading: str) -> str:
     """Return the line that says where to read on; an address, which Airflow's UI makes a link, where TECS_DOCS is set."""
-    return f"read on: {os.environ.get(DOCS, 'docs').rstrip('/')}/operations.md#{heading.replace(' ', '-')}"
+    return f"read on: {(os.environ.get(DOCS) or 'docs').rstrip('/')}/operations.md#{heading.replace(' ', '-')}"
