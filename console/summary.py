@@ -20,6 +20,7 @@ from include.runbook.errors import RunbookError
 from include.runbook.reach import Credentials, CredentialsOf
 from include.runbook.survey import Survey, survey
 from include.runbook.timings import RUNBOOK_TOTAL
+from include.runbook.vms import hosts_by_name
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,9 @@ def shortcomings(before: Survey, after: Survey, cluster: Cluster, expected: Expe
     found += [f"the constraint {name} is still there" for name in after.constraints if name not in allowed]
     if after.maintenance and not before.maintenance:
         found.append("Pacemaker is in maintenance mode")
-    found += [f"the VM {vm} is lost" for vm in sorted(before.vms.keys() - after.vms.keys())]
-    found += [f"the VM {vm} is on no known host" for vm, host in after.vms.items() if host not in after.releases]
+    were, are = hosts_by_name(before.vms, after.vms)
+    found += [f"the VM {vm} is lost" for vm in sorted(were.keys() - are.keys())]
+    found += [f"the VM {vm} is on no known host" for vm, host in are.items() if host not in after.releases]
     for compute in cluster.computes:
         if not after.services.get(compute.name):
             found.append(f"nova-compute is not up on {compute.name}")
@@ -101,8 +103,9 @@ def summary(before: Survey, after: Survey, cluster: Cluster, times: Times, wanti
             {True: "up", False: "DOWN", None: ""}[after.services.get(node.name)],
         )
     vms = Table("VM", "Host before", "Host after", title="VMs", title_justify="left")
-    for vm in sorted({*before.vms, *after.vms}):
-        vms.add_row(vm, before.vms.get(vm, "-"), after.vms.get(vm, "-"))
+    were, are = hosts_by_name(before.vms, after.vms)
+    for vm in sorted({*were, *are}):
+        vms.add_row(vm, were.get(vm, "-"), are.get(vm, "-"))
     facts = [
         f"Constraints on {cluster.float_ip_resource}: {', '.join(after.constraints) or 'none'}",
         f"Maintenance mode: {'on' if after.maintenance else 'off'}",

@@ -16,6 +16,7 @@ from include.runbook.custody import Custody, quote_name
 from include.runbook.lock import Holder
 from include.runbook.nova_settings import Setting, setting_of
 from include.runbook.shell import printable, shortened
+from include.runbook.vms import Vm, Vms
 
 Event = Mapping[str, Any]
 
@@ -118,6 +119,10 @@ class Decision:
     what: str
 
 
+NOT_READ = "not read"
+"""The release of a host that a survey could not read."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A survey of the cluster, as it was recorded."""
@@ -127,10 +132,11 @@ class Seen:
     active: str = ""
     constraints: tuple[str, ...] = ()
     maintenance: bool = False
-    vms: Mapping[str, str] = field(default_factory=dict)
+    vms: Vms = field(default_factory=dict)
     vms_in_all: int = 0
     services: Mapping[str, bool] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    back_ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -411,7 +417,7 @@ def _answers(events: Iterable[Event]) -> Iterable[Decision]:
 
 def _seen(events: Iterable[Event], when: str, *, first: bool) -> Seen | None:
     seen: Seen | None = None
-    vms: dict[str, str] = {}
+    vms: dict[str, Vm] = {}
     for event in events:
         if event.get("when") != when:
             continue
@@ -420,25 +426,37 @@ def _seen(events: Iterable[Event], when: str, *, first: bool) -> Seen | None:
                 break
             seen, vms = _survey(event), {}
         elif event.get("event") == "vms":
-            vms |= _strings_by_name(event.get("vms"))
+            vms |= _vms(event.get("vms"))
     return replace(seen, vms=vms) if seen else None
 
 
 def _survey(event: Event) -> Seen:
     unread = _strings_by_name(event.get("unread"))
     problems = (*strings(event.get("problems")), text(event, "not_started"), *unread.values())
-    services = event.get("services")
+    services, back_ends = event.get("services"), event.get("back_ends")
     return Seen(
         at=moment(event, datetime.fromtimestamp(0, UTC)),
         releases={name: release or "none" for name, release in _strings_by_name(event.get("releases")).items()}
-        | dict.fromkeys(unread, "not read"),
+        | dict.fromkeys(unread, NOT_READ),
         active=text(event, "active"),
         constraints=strings(event.get("constraints")),
         maintenance=event.get("maintenance") is True,
         vms_in_all=int(number(event.get("vms_in_all"))),
         services={visible(str(k)): v is True for k, v in services.items()} if isinstance(services, dict) else {},
         problems=tuple(problem for problem in problems if problem),
+        back_ends={visible(str(host)): strings(names) for host, names in back_ends.items()}
+        if isinstance(back_ends, dict)
+        else {},
     )
+
+
+def _vms(value: object) -> dict[str, Vm]:
+    listed = value.items() if isinstance(value, dict) else ()
+    return {
+        visible(str(id)): Vm(*(text(vm, key) for key in ("name", "host", "status")))
+        for id, vm in listed
+        if isinstance(vm, dict)
+    }
 
 
 def _settings(rows: list[object]) -> tuple[Setting, ...]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from include.runbook.plan import Plan
 from include.runbook.step import Run, VmPolicy
 from include.runbook.survey import Survey
+from include.runbook.vms import Vms
 
 VMS = 20_000
 """VMs of which it is recorded where they were; more are counted."""
 
-VMS_AT_ONCE = 200
+VMS_AT_ONCE = 80
 """VMs in one event: a line of the record must stay short enough to be written at once."""
 
 
@@ -60,7 +61,7 @@ def begun(plan: Plan, run_id: str) -> dict[str, Any]:
 def surveyed(survey: Survey, run_id: str, when: str) -> Iterator[dict[str, Any]]:
     """Yield the events of one survey, `when`: before or after. The VMs are told in parts."""
     head = {"event": "survey", "time": now(), "run_id": run_id, "when": when}
-    facts = asdict(survey) | {"vms": {}, "unread": dict(survey.unread)}
+    facts = asdict(replace(survey, vms={}))
     yield head | facts | {"vms_in_all": len(survey.vms)}
     for part in _parts(survey.vms):
         yield {"event": "vms", "run_id": run_id, "when": when, "vms": part}
@@ -91,7 +92,7 @@ def _policies(run: Run) -> dict[str, str]:
     return {name: policy.value for name, policy in answers.items() if policy is not VmPolicy.MIGRATE}
 
 
-def _parts(vms: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    known = [(name[:120], host[:120]) for name, host in sorted(vms.items())][:VMS]
+def _parts(vms: Vms) -> Iterator[dict[str, dict[str, str]]]:
+    known = [(id, asdict(replace(vm, name=vm.name[:120]))) for id, vm in sorted(vms.items())][:VMS]
     for first in range(0, len(known), VMS_AT_ONCE):
         yield dict(known[first : first + VMS_AT_ONCE])

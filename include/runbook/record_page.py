@@ -14,6 +14,7 @@ from include.runbook.opened import opened
 from include.runbook.plan import clock
 from include.runbook.record import Attempt, Part, Record, Result, Seen, State, visible
 from include.runbook.timeline import picture, worst_of
+from include.runbook.vms import hosts_by_name
 
 SHOWN = 20
 """Hosts of one step whose script and output are on the page, failed ones first; those of all are in the JSON."""
@@ -174,6 +175,7 @@ def _changes(record: Record) -> dict[str, list[Changed]]:
     read = record.after is not None
     target = record.whole.target if record.whole else ""
     services = _pairs(_up(was.services), _up(now.services), read)
+    were, are = hosts_by_name(was.vms, now.vms)
     return {
         "Releases": _together(_pairs(was.releases, now.releases, read), lambda after: read and after != target),
         "Controllers": [
@@ -183,7 +185,7 @@ def _changes(record: Record) -> dict[str, list[Changed]]:
         ],
         "nova-compute": _together(services, lambda after: after == "DOWN"),
         "VMs that moved, are gone or are new": _together(
-            (pair for pair in _pairs(was.vms, now.vms, read) if read and pair[1] != pair[2]),
+            (pair for pair in _pairs(were, are, read) if read and pair[1] != pair[2]),
             lambda after: after == GONE,
         ),
     }

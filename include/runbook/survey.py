@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from include.runbook import facts
 from include.runbook.both_views import one_view
+from include.runbook.cinder_archive import CINDER_CONF, LISTING
+from include.runbook.cinder_backends import read_back_ends
 from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import RunbookError
 from include.runbook.goals import (
@@ -25,7 +28,9 @@ from include.runbook.goals import (
     services_in,
 )
 from include.runbook.reach import CredentialsOf, Sweep, sweep
+from include.runbook.remote_python import program
 from include.runbook.step import Goal, Read
+from include.runbook.vms import NOWHERE, Vm
 
 ALL_SERVERS = "openstack server list --all-projects --long --limit -1 -f json"
 
@@ -35,7 +40,8 @@ class Survey:
     """One reading of the whole cluster. What could not be read is named, never guessed: of a host in `unread`, of the
     cluster in `problems`.
 
-    `not_started`: what Pacemaker does not run as it should, in words; empty where every resource is started.
+    `vms` by id. `not_started`: what Pacemaker does not run as it should, in words; empty where every resource is started.
+    `back_ends`: cinder's enabled ones by controller, of those that have a cinder.conf.
     """
 
     releases: dict[str, str | None]
@@ -43,11 +49,12 @@ class Survey:
     online: tuple[str, ...]
     constraints: tuple[str, ...]
     maintenance: bool
-    vms: dict[str, str]
+    vms: Mapping[str, Vm]
     services: dict[str, bool]
     not_started: str = ""
     problems: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    back_ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def wanting(survey: Survey, cluster: Cluster, release: str, hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -79,12 +86,13 @@ class Questions:
     servers: Read
     services: Read
     probes: Mapping[Host, Read]
+    back_ends: Mapping[Host, Read]
 
     @property
     def reads(self) -> tuple[Read, ...]:
         """Every read of the survey."""
         of_pair = (self.status, self.name, *self.agreed.reads, *self.whole.reads, self.constraints, self.properties)
-        return (*of_pair, self.servers, self.services, *self.probes.values())
+        return (*of_pair, self.servers, self.services, *self.probes.values(), *self.back_ends.values())
 
 
 def questions(cluster: Cluster) -> Questions:
@@ -101,6 +109,10 @@ def questions(cluster: Cluster) -> Questions:
         servers=Read(a, cloud(cluster, ALL_SERVERS)),
         services=Read(a, compute_services(cluster)),
         probes={host: release_probe(cluster, host) for host in cluster.nodes},
+        back_ends={
+            host: Read(host, program(LISTING, "back-ends", host.path(CINDER_CONF)))
+            for host in (a, cluster.controllers.b)
+        },
     )
 
 
@@ -126,7 +138,7 @@ def surveyed(asked: Questions, answers: Sweep) -> Survey:
     online: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     maintenance = False
-    vms: dict[str, str] = {}
+    vms: dict[str, Vm] = {}
     up: dict[str, bool] = {}
     try:
         seen = cluster_status(a, answers.output(asked.status))
@@ -139,7 +151,8 @@ def surveyed(asked: Questions, answers: Sweep) -> Survey:
         ids = tuple(c.id for c in found if c.resource == cluster.float_ip_resource)
         kept = facts.parse_cluster_properties(answers.output(asked.properties).stdout, source=f"{a.name}: {PROPERTIES}")
         maintenance = facts.maintenance_by(kept) is not None
-        vms = {vm.name: vm.host or "nowhere" for vm in servers_in(a, ALL_SERVERS, answers.output(asked.servers))}
+        listed = servers_in(a, ALL_SERVERS, answers.output(asked.servers))
+        vms = {vm.id: Vm(vm.name, vm.host or NOWHERE, vm.status) for vm in listed}
         up = {s.host: s.up for s in services_in(a, "compute service list", answers.output(asked.services))}
     except RunbookError as error:
         problems.append(str(error))
@@ -147,4 +160,14 @@ def surveyed(asked: Questions, answers: Sweep) -> Survey:
     if not views.met:
         problems.append(views.found)
     trouble = "" if started.met else started.found
-    return Survey(releases, active, online, ids, maintenance, vms, up, trouble, tuple(problems), unread)
+    back_ends = _back_ends(asked, answers)
+    return Survey(releases, active, online, ids, maintenance, vms, up, trouble, tuple(problems), unread, back_ends)
+
+
+def _back_ends(asked: Questions, answers: Sweep) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for host, read in asked.back_ends.items():
+        # A controller without a cinder.conf has none to be named, and nothing else is asked of it here.
+        with suppress(RunbookError):
+            found[host.name] = read_back_ends(host.name, LISTING.name, answers.output(read)).enabled
+    return found

@@ -9,12 +9,15 @@ from typing import Any
 
 from airflow.sdk import Context, get_current_context
 
+from include.runbook.comparison import compare, expected_of
+from include.runbook.consent import consents, consents_in
 from include.runbook.errors import PreconditionFailed
 from include.runbook.goals import taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
 from include.runbook.reach import sweep
 from include.runbook.record_events import begun, surveyed
+from include.runbook.record_reading import read_from_daisy
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.shell import printable
@@ -195,18 +198,41 @@ def prove(computes_back: Sequence[str] = ()) -> None:
         for host, release in now.releases.items():
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
-        for vm, host in sorted(now.vms.items()):
-            log.info("VM %s is on %s", printable(vm), printable(host))
+        for vm in sorted(now.vms.values(), key=lambda vm: vm.name):
+            log.info("VM %s is on %s", printable(vm.name), printable(str(vm.host)))
         b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
         targets = (run.cluster.controllers.a.name, *b, *computes_back)
         found = wanting(now, run.cluster, run.target, targets)
         if run.dag != "rollback_compute":
             found += _left_behind(run, now)
             found += (now.not_started,) if now.not_started else ()
+        if not run.batch:
+            found += _lost(run, now, targets)
         if found:
             raise failed(
                 Failure.NOT_PROVEN, "the cluster is not proven back:\n" + "\n".join(f"  - {line}" for line in found)
             )
+
+
+def _lost(run: Run, now: Survey, back: Sequence[str]) -> tuple[str, ...]:
+    """Say what is lost since the run began; tell every other difference, too. A batch is compared with the whole."""
+    before = asyncio.run(read_from_daisy(run, cached_credentials())).before
+    if before is None:
+        log.warning("how the cluster was before is not recorded: nothing can be compared with it")
+        return ()
+    given = consents(run)
+    answers = asyncio.run(sweep(run.cluster, [given], cached_credentials()))
+    found = compare(before, now, expected_of(run, back, consents_in(given, answers.output(given))))
+    for difference in found.changed:
+        log.info("not as before: %s", difference)
+    return tuple(f"{loss}. {LOST}" for loss in found.lost)
+
+
+LOST = (
+    "The run did not mean to do that, and nobody has accepted it: bring it back and clear this task; or, if it is known and as "
+    "it should be (a VM whose owner has deleted it), mark this task as success, and what follows goes on"
+)
+"""What is to be done about a loss. Only a person knows whether it is one."""
 
 
 def _left_behind(run: Run, now: Survey) -> tuple[str, ...]:

@@ -73,6 +73,7 @@ def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_a
     has_nothing_left_to_do(site, dag)
 
 
+@pytest.mark.nightly
 def test_a_nova_conf_with_which_nova_compute_dies_is_caught_before_the_compute_is_used_again(
     lab: ClusterLabClient, site: Site
 ) -> None:

@@ -15,6 +15,7 @@ from console.errors import ConsoleError
 from console.summary import Expected, Times, credentials_from, shortcomings, summary
 from include.runbook.cluster import load_cluster
 from include.runbook.survey import Survey
+from include.runbook.vms import Vm
 
 CLUSTER = load_cluster(PROJECT / "include" / "clusters" / "lab.yaml")
 A, B = CLUSTER.controllers.a.name, CLUSTER.controllers.b.name
@@ -26,7 +27,7 @@ BEFORE = Survey(
     online=(A, B),
     constraints=("cli-ban-lb_float_ip-on-a",),
     maintenance=False,
-    vms={"vm-1": FIRST, "vm-2": SECOND},
+    vms={"1": Vm("vm-1", FIRST, "ACTIVE"), "2": Vm("vm-2", SECOND, "ACTIVE")},
     services={FIRST: True, SECOND: True},
 )
 AFTER = replace(
@@ -34,7 +35,7 @@ AFTER = replace(
     releases=dict.fromkeys((A, B, FIRST, SECOND), "100"),
     active=A,
     constraints=(),
-    vms={"vm-1": SECOND, "vm-2": SECOND},
+    vms={"1": Vm("vm-1", SECOND, "ACTIVE"), "2": Vm("vm-2", SECOND, "ACTIVE")},
 )
 
 
@@ -51,8 +52,8 @@ def test_a_cluster_that_is_right_has_no_shortcomings() -> None:
         ({"active": None}, f"no controller is active, not {A}"),
         ({"constraints": ("cli-ban-lb_float_ip-on-b",)}, "the constraint cli-ban-lb_float_ip-on-b is still there"),
         ({"maintenance": True}, "Pacemaker is in maintenance mode"),
-        ({"vms": {"vm-1": FIRST}}, "the VM vm-2 is lost"),
-        ({"vms": {"vm-1": FIRST, "vm-2": "nowhere"}}, "the VM vm-2 is on no known host"),
+        ({"vms": {"1": Vm("vm-1", FIRST, "ACTIVE")}}, "the VM vm-2 is lost"),
+        ({"vms": {**AFTER.vms, "2": Vm("vm-2", "nowhere", "ERROR")}}, "the VM vm-2 is on no known host"),
         ({"services": {FIRST: True}}, f"nova-compute is not up on {SECOND}"),
         ({"problems": ("host-9: no answer",)}, "host-9: no answer"),
     ],

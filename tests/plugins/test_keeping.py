@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,18 +14,20 @@ import pytest
 
 from include.runbook import custody, record_reading
 from include.runbook.cluster import Cluster, Host
+from include.runbook.consent import Consent, note_consent
 from include.runbook.errors import HostUnreachable
 from include.runbook.preconditions import Finding, Findings
 from include.runbook.reach import CredentialsOf, Sweep
-from include.runbook.step import Read, Run
+from include.runbook.step import Read, Run, VmPolicy
 from include.runbook.survey import Survey
+from include.runbook.vms import Vm
 from tests.unit.record_runs import done
 from tests.unit.site import Site
 
 from .conftest import PROJECT, FakeHosts, OnRun, context
 
 WHOLE = "rollback_cluster/run-1"
-SEEN = Survey({}, "pcmk_b", (), (), False, {"vm-1": "host-10-43-203-101"}, {})
+SEEN = Survey({}, "pcmk_b", (), (), False, {"1": Vm("vm-1", "host-10-43-203-101", "ACTIVE")}, {})
 
 Sessions = Callable[[OnRun], None]
 
@@ -85,6 +88,19 @@ def check(monkeypatch: pytest.MonkeyPatch, findings: Findings) -> None:
     decisions.check()
 
 
+def proof(monkeypatch: pytest.MonkeyPatch, now: Survey) -> None:
+    """E1 finds the cluster like this, and nothing left behind."""
+    from tecs import decisions
+
+    async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
+        return now
+
+    monkeypatch.setattr(decisions, "survey", survey)
+    monkeypatch.setattr(decisions, "sweep", record_reading.sweep)
+    monkeypatch.setattr(decisions, "cached_credentials", lambda: None)
+    monkeypatch.setattr(decisions, "_left_behind", lambda run, now: ())
+
+
 def ended(state: str = "failed", **told: Any) -> None:
     """Airflow says that a run has ended."""
     from tecs.keeping import RecordListener
@@ -100,7 +116,7 @@ def test_the_record_begins_with_the_plan_and_the_cluster_as_it_was_found(site: S
     assert (first["event"], first["user"], first["cluster"]) == ("begun", "operator", "example")
     assert {"A4_computes_in_batches", "A5.3_install_b"} <= {stage["task"] for stage in first["plan"]}
     assert (survey["event"], survey["when"], survey["active"]) == ("survey", "before", "pcmk_b")
-    assert vms["vms"] == SEEN.vms
+    assert vms["vms"] == {"1": {"name": "vm-1", "host": "host-10-43-203-101", "status": "ACTIVE"}}
 
 
 @pytest.mark.usefixtures("reached")
@@ -259,14 +275,40 @@ def test_the_last_proof_records_the_cluster_even_where_it_fails(site: Site, monk
     from airflow.sdk.exceptions import AirflowFailException
     from tecs import decisions
 
-    async def survey(cluster: Cluster, credentials_of: CredentialsOf) -> Survey:
-        return SEEN
-
-    monkeypatch.setattr(decisions, "survey", survey)
-    monkeypatch.setattr(decisions, "_left_behind", lambda run, now: ())
+    proof(monkeypatch, SEEN)
     with pytest.raises(AirflowFailException):
         decisions.prove()
     assert [event["when"] for event in events(site.cluster) if event["event"] == "survey"] == ["before", "after"]
+
+
+@pytest.mark.usefixtures("begun")
+def test_the_last_proof_fails_for_a_vm_that_is_gone_though_nothing_else_is_wanting(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step can succeed and a VM be lost all the same."""
+    from airflow.sdk.exceptions import AirflowFailException
+    from tecs import decisions
+
+    pair = site.cluster.controllers
+    back = replace(SEEN, active=pair.a.name, releases={pair.a.name: "100", pair.b.name: "100"})
+    proof(monkeypatch, back)
+    decisions.prove()
+    proof(monkeypatch, replace(back, vms={}))
+    with pytest.raises(AirflowFailException) as failed:
+        decisions.prove()
+    assert "VM vm-1 (1) was on host-10-43-203-101 and is gone. The run did not mean to do that" in str(failed.value)
+
+
+@pytest.mark.usefixtures("begun")
+def test_a_vm_whose_outage_somebody_has_accepted_may_be_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tecs import decisions
+
+    pair, compute = site.cluster.controllers, "host-10-43-203-101"
+    run = Run(site.cluster, "100", (), owner=WHOLE)
+    given = Consent(compute, VmPolicy.ACCEPT_OUTAGE, "li", "2026-06-01T00:00:00+00:00", ("1",))
+    assert site.run(site.cluster.daisy, note_consent(run, given), 60).ok
+    proof(monkeypatch, replace(SEEN, active=pair.a.name, releases={pair.a.name: "100", pair.b.name: "100"}, vms={}))
+    decisions.prove()
 
 
 def test_every_task_records_why_it_failed_itself_or_by_its_callback(airflow_home: Path) -> None:

@@ -17,6 +17,7 @@ from include.runbook.plan import Plan, Stage
 from include.runbook.record import Record, Result, State, read, visible
 from include.runbook.step import Run, VmPolicy, kind
 from include.runbook.survey import Survey
+from include.runbook.vms import Vm
 
 from .record_runs import (
     FIRST,
@@ -177,7 +178,7 @@ def test_decisions_name_who_and_when() -> None:
 
 
 def test_the_first_survey_is_before_and_the_last_is_after() -> None:
-    vms = event(2, event="vms", when="before", vms={"vm-1": FIRST})
+    vms = event(2, event="vms", when="before", vms={"1": {"name": "vm-1", "host": FIRST, "status": "ACTIVE"}})
     of = record(
         began({}),
         survey(1, "before"),
@@ -188,7 +189,7 @@ def test_the_first_survey_is_before_and_the_last_is_after() -> None:
     )
     assert of.before is not None
     assert of.after is not None
-    assert (of.before.active, dict(of.before.vms)) == (B, {"vm-1": FIRST})
+    assert (of.before.active, dict(of.before.vms)) == (B, {"1": Vm("vm-1", FIRST, "ACTIVE")})
     assert of.after.active == A
     assert (of.after.releases[SECOND], of.after.problems) == ("not read", ("no answer",))
 
@@ -215,8 +216,9 @@ def test_what_a_run_records_of_its_beginning_is_read_back(run: Run) -> None:
     first = run.computes[0].name
     run = replace(run, owner=OWNER, dag="rollback_cluster", user="li", vm_policy={first: VmPolicy.NODE_FAULTY})
     stage = Stage("A2_ban_float_ip_on_b", "A2 Ban", frozenset(), kind("ban_float_ip_on_b"))
-    vms = {f"vm-{n}": first for n in range(450)}
-    seen = Survey({first: "101"}, "a", ("a",), (), True, vms, {first: True}, problems=("one",))
+    vms = {f"id-{n}": Vm(f"vm-{n}", first, "ACTIVE") for n in range(450)}
+    ends = {"a": ("lvm", "array")}
+    seen = Survey({first: "101"}, "a", ("a",), (), True, vms, {first: True}, problems=("one",), back_ends=ends)
     events = [
         record_events.begun(Plan("rollback_cluster", run, (stage,)), "run-1"),
         *record_events.surveyed(seen, "run-1", "before"),
@@ -228,6 +230,7 @@ def test_what_a_run_records_of_its_beginning_is_read_back(run: Run) -> None:
     assert of.before is not None
     assert [planned.title for planned in of.whole.plan] == ["A2 Ban"]
     assert (of.whole.user, of.whole.state, of.whole.computes) == ("li", State.FAILED, (first,))
+    assert (of.before.vms, of.before.back_ends) == (vms, ends)
     assert (len(of.before.vms), of.before.maintenance, of.before.problems) == (450, True, ("one",))
     assert [(a.step, a.found) for a in of.wanting] == [("prove", "not proven")]
     assert any("node_faulty" in decision.what for decision in of.decisions)

@@ -112,7 +112,7 @@ def hostile() -> Record:
         began(plan, title=EVIL, user=EVIL, a=EVIL, b=EVIL, target=EVIL, vm_policy={EVIL: EVIL}),
         began({}, 0, f"{EVIL}__batch-1", computes=[EVIL]),
         survey(0, "before", releases={EVIL: EVIL}, active=EVIL, constraints=[EVIL], services={EVIL: False}),
-        event(0, event="vms", when="before", vms={EVIL: EVIL}),
+        event(0, event="vms", when="before", vms={EVIL: {"name": EVIL, "host": EVIL, "status": EVIL}}),
         survey(9, "after", problems=[EVIL], unread={EVIL: EVIL}),
         event(1, id="A4.2", step="consent", host=EVIL, outcome="done", by=EVIL, at=EVIL, found=EVIL),
         event(1, step="compare_nova_settings", host=EVIL, outcome="compared", settings=[row]),
