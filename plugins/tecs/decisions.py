@@ -199,7 +199,7 @@ def prove(computes_back: Sequence[str] = ()) -> None:
             log.info("%s: release %s", host, release or "none")
         log.info("active: %s; constraints: %s; maintenance: %s", now.active, now.constraints or "none", now.maintenance)
         for vm in sorted(now.vms.values(), key=lambda vm: vm.name):
-            log.info("VM %s is on %s", printable(vm.name), printable(str(vm.host)))
+            log.info("VM %s is on %s", printable(vm.name), printable(vm.host))
         b = () if run.dag == "rollback_compute" else (run.cluster.controllers.b.name,)
         targets = (run.cluster.controllers.a.name, *b, *computes_back)
         found = wanting(now, run.cluster, run.target, targets)
