@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,5 +104,10 @@ def dotted(path: KeyPath) -> str:
     """Write a key path as people do: computes[1].address."""
     written = ""
     for part in path:
-        written += f"[{part}]" if isinstance(part, int) else f".{part}" if written else part
+        written += f"[{part}]" if isinstance(part, int) else f".{_key(part)}" if written else _key(part)
     return written or "the file"
+
+
+def _key(written: str) -> str:
+    """Return a key as it is told: one that is no word could be taken for something else, and have no end."""
+    return written if re.fullmatch(r"[\w/*:+ -]{1,80}|\w[\w.-]{0,80}", written) else repr(written[:80])

@@ -78,7 +78,7 @@ lock={path}
 if test "$(head -n 1 "$lock" 2>/dev/null)" = {to}; then echo 'handed over already'; exit 0; fi
 {owns_lock(run)} || {{ cat "$lock"; exit {HELD}; }}
 printf '%s\\n%s\\n%s\\n%s\\n' {to} {ROLLBACK} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > "$lock.$$" &&
-mv "$lock.$$" "$lock" && echo 'handed over to {successor(run)}'
+mv "$lock.$$" "$lock" && echo handed over to {to}
 """
 
 

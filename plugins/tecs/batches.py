@@ -9,14 +9,14 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
+from airflow.sdk.exceptions import AirflowRuntimeError
 
 from include.runbook.request import batches, has_canary
 from include.runbook.rollout import count_batches
 from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run
 from tecs.cancelling import end_jobs
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.requests import run_of
 from tecs.ssh import cached_credentials
 
@@ -78,7 +78,9 @@ class BatchRun(TriggerDagRunOperator):
         if not unfinished:
             return 0 if self.number == 0 and has_canary(run.cluster, run.computes) else run.failures_allowed
         if not run.failures_allowed or (has_canary(run.cluster, run.computes) and states[0] != "success"):
-            raise AirflowFailException(f"{', '.join(unfinished)} has not succeeded: this batch is not started")
+            raise failed(
+                Failure.BATCH_NOT_STARTED, f"{', '.join(unfinished)} has not succeeded: this batch is not started"
+            )
         untouched = [None] * (len(parts) - self.number)
         tally = asyncio.run(count_batches(run, [*states, *untouched], cached_credentials()))
         self.log.info("the batches before this one:\n%s", tally)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Context, XComArg
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 
 from include.runbook import custody
 from include.runbook.cluster import Compute, Host
@@ -21,7 +21,7 @@ from include.runbook.perform import READ_LIMIT, judge, perform
 from include.runbook.shell import printable
 from include.runbook.step import Run, VmPolicy, any_of, kind
 from include.runbook.steps.vms import reasons, reasons_in, standing_answer
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.operators import RunbookStep, require_lock
 from tecs.requests import require_living_parent, run_of, states_of
 from tecs.ssh import SshHosts
@@ -112,15 +112,20 @@ class AskConsent(HITLOperator):
                     consent = Consent(self.host, ANSWERS[chosen], by, at, tuple(asked))
                     _expect_ok(run.cluster.daisy, note_consent(run, consent), hosts)
         if chosen == STOP:
-            raise AirflowFailException(f"{by} does not accept that these VMs lose their service: {names}; {STOPPED}")
+            raise failed(
+                Failure.OUTAGE_REFUSED, f"{by} does not accept that these VMs lose their service: {names}; {STOPPED}"
+            )
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> NoReturn:
         """End on the safe side; raised in a way that is not tried again, which would ask again."""
         if event["error_type"] == "timeout":
-            raise AirflowFailException(
-                f"nobody has answered in time what may become of the VMs on {self.host}; {STOPPED}"
+            raise failed(
+                Failure.NOT_ANSWERED,
+                f"nobody has answered in time what may become of the VMs on {self.host}; {STOPPED}",
             )
-        raise AirflowFailException(f"the answer about {self.host} could not be taken ({event['error']}); {STOPPED}")
+        raise failed(
+            Failure.ANSWER_NOT_TAKEN, f"the answer about {self.host} could not be taken ({event['error']}); {STOPPED}"
+        )
 
     def _left(self, run: Run, compute: Host, hosts: SshHosts) -> tuple[Left, ...]:
         read = listing(run.cluster, [compute])
@@ -190,16 +195,18 @@ class GoOnOrGiveBack(RunbookStep):
     def execute(self, context: Context) -> None:
         """Look at how the tasks before have ended; raises AirflowSkipException where all is well."""
         ended = states_of(context, context["task"].upstream_task_ids)
-        failed = sorted(name for name, state in ended.items() if state == "failed")
-        failed = failed or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
-        if not failed:
+        behind = sorted(name for name, state in ended.items() if state == "failed")
+        behind = behind or sorted(name for name, state in ended.items() if state not in ("success", "skipped"))
+        if not behind:
             self._give_back_the_others(context)
             return
         given_back = "no compute has been touched"
         if ended.get("A4_computes") == "success":  # before that the run did not hold the cluster
             with reported(self.log):
                 given_back = f"{self._give_back(context, run_of(context))}; {STOPPED}"
-        raise AirflowFailException(f"this batch does not go on, since {', '.join(failed)} failed: {given_back}")
+        raise failed(
+            Failure.BATCH_STOPPED, f"this batch does not go on, since {', '.join(behind)} failed: {given_back}"
+        )
 
     def _give_back_the_others(self, context: Context) -> None:
         with reported(self.log):

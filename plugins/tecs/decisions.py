@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from airflow.sdk import Context, get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.end_state import wanting_at_end
 from include.runbook.errors import PreconditionFailed
@@ -23,7 +22,7 @@ from include.runbook.shell import printable
 from include.runbook.step import Run
 from include.runbook.survey import Survey, survey
 from tecs.batches import batch_run_id, batch_state
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.plans import plan_of
 from tecs.recording import append
 from tecs.requests import require_living_parent, run_of, states_of
@@ -161,10 +160,11 @@ def name_failures(done: list[str]) -> None:
         run = run_of(get_current_context())
         missing = [compute.name for compute in run.computes if compute.name not in done]
     if missing:
-        raise AirflowFailException(
+        raise failed(
+            Failure.COMPUTES_NOT_BACK,
             f"{len(missing)} of {len(run.computes)} computes are not on release {run.target}: {', '.join(missing)}. "
-            "Everything else is, and the "
-            "cluster is free. Mend them, then trigger the scenario again: only what is left is done"
+            "Everything else is, and the cluster is free. Mend them, then trigger the scenario again: only what is left is "
+            "done",
         )
 
 
@@ -182,7 +182,7 @@ def _require_begun(context: Context, *tasks: str) -> None:
     states = states_of(context, wanted)
     idle = [name for name in wanted if states.get(name) in ("failed", "upstream_failed")]
     if idle:
-        raise AirflowFailException(f"{', '.join(idle)} did not begin: see the task that failed before")
+        raise failed(Failure.NOT_BEGUN, f"{', '.join(idle)} did not begin: see the task that failed before")
 
 
 def compute_batches() -> list[dict[str, Any]]:
@@ -228,7 +228,7 @@ def prove(computes_back: Sequence[str] = ()) -> None:
         found = asyncio.run(wanting_at_end(run, now, computes_back, cached_credentials(), _say))
         if found:
             told = "\n".join(f"  - {line}" for line in found)
-            raise AirflowFailException(f"the cluster is not proven to be on release {run.target}:\n{told}")
+            raise failed(Failure.NOT_PROVEN, f"the cluster is not proven to be on release {run.target}:\n{told}")
 
 
 def _say(line: str) -> None:
@@ -237,5 +237,5 @@ def _say(line: str) -> None:
 
 def _named(names: list[str]) -> list[str]:
     if not names:
-        raise AirflowFailException("no host is named: nothing would be done")
+        raise failed(Failure.NOBODY_NAMED, "no host is named: nothing would be done")
     return names

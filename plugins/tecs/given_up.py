@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException
 
+from tecs.failures import Failure, failed
 from tecs.requests import states_of
 
 PROOF = "E1_prove"
@@ -17,8 +17,9 @@ def require_proof_ahead(context: Context) -> None:
     Such a run would end as a success, though Airflow had left out whatever was not begun when the run was marked.
     """
     if states_of(context, [PROOF]).get(PROOF) == "skipped":
-        raise AirflowFailException(
+        raise failed(
+            Failure.RUN_GIVEN_UP,
             "a person has marked this run as a whole, and Airflow has marked as skipped all that had not begun, the proof "
             "of the end state among it. Nothing was done now. Clear all tasks of the run (Clear, and none of its options): "
-            "what is already true is skipped"
+            "what is already true is skipped",
         )

@@ -13,7 +13,6 @@ from typing import Any
 
 import pendulum
 from airflow.sdk import DAG, CronTriggerTimetable, Param, get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook import validation_results as results
 from include.runbook.cluster import Cluster, Inventories, clusters_directory
@@ -33,7 +32,7 @@ from include.runbook.validation import (
     score,
     worse_than_before,
 )
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.plans import load_dag, plan_of
 from tecs.scenario import inventories
 from tecs.ssh import SshHosts, cached_credentials
@@ -108,7 +107,7 @@ def require_readiness(summary: dict[str, Any]) -> None:
     log.info("score %d of 100", summary["score"])
     if not summary["could_roll_back"]:
         wanting = "\n".join(f"  - {line}" for line in summary["wanting"])
-        raise AirflowFailException(f"the cluster could not be rolled back now; wanting:\n{wanting}")
+        raise failed(Failure.NOT_READY, f"the cluster could not be rolled back now; wanting:\n{wanting}")
 
 
 def _asked(context: Any) -> tuple[Run, datetime | None]:

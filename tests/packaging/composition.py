@@ -12,7 +12,9 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = PROJECT / "docker-compose.yaml"
-VARIABLE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?P<required>:\?(?P<advice>[^}]*))?\})")
+VARIABLE = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<name>\w+)(?:(?P<required>:\?(?P<advice>[^}]*))|:-(?P<otherwise>[^}]*))?\})"
+)
 
 
 class MissingVariableError(Exception):
@@ -36,8 +38,8 @@ def compose_text() -> dict[str, Any]:
 
 
 def variables() -> set[str]:
-    """The names of all variables that the file asks for."""
-    return {found["name"] for found in VARIABLE.finditer(COMPOSE_FILE.read_text()) if found["name"]}
+    """The names of all variables that the file cannot do without."""
+    return {found["name"] for found in VARIABLE.finditer(COMPOSE_FILE.read_text()) if found["required"]}
 
 
 def filled(value: Any, given: Mapping[str, str]) -> Any:
@@ -75,7 +77,7 @@ def _text_of(found: re.Match[str], given: Mapping[str, str]) -> str:
         return "$"
     if found["required"] and not given.get(found["name"]):
         raise MissingVariableError(f"required variable {found['name']} is missing a value: {found['advice']}")
-    return given.get(found["name"], "")
+    return given.get(found["name"]) or found["otherwise"] or ""
 
 
 def _health(test: list[str]) -> tuple[str, ...]:
