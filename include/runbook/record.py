@@ -110,6 +110,10 @@ class Part:
     by_hand: bool = False
 
 
+ANSWERS = ("consent", "answer")
+"""What the events are called that tell of an answer to a question, as others do of the end of a step."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """What a person has decided for this run: beforehand, or in answer to a question."""
@@ -308,7 +312,7 @@ def _attempts(events: tuple[Event, ...], now: datetime) -> list[Attempt]:
                 found[earlier] = _cut(found[earlier], attempt.begun)
             open_[_key(attempt)] = len(found)
             found.append(attempt)
-        elif (result := _ENDS.get(text(event, "outcome"))) and event.get("step") != "consent":
+        elif (result := _ENDS.get(text(event, "outcome"))) and event.get("step") not in ANSWERS:
             at = moment(event, now)
             attempt = _attempt(event, result, at - timedelta(seconds=number(event.get("seconds"))), at)
             if (earlier := open_.pop(_key(attempt), None)) is None:
@@ -410,7 +414,7 @@ def _asked_for(begun: list[Event]) -> Iterable[Decision]:
 
 def _answers(events: Iterable[Event]) -> Iterable[Decision]:
     for event in events:
-        if event.get("step") == "consent" and event.get("outcome") == "done":
+        if event.get("step") in ANSWERS and event.get("outcome") == "done":
             at = text(event, "at") or text(event, "time")
             yield Decision(at, text(event, "by") or "somebody", f"{text(event, 'host')}: {text(event, 'found')}")
 

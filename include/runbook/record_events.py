@@ -81,6 +81,20 @@ def failed(run_id: str, id: str, step: str, host: str, found: str) -> dict[str, 
     }
 
 
+def answered(run_id: str, cluster: str, by: str, found: str) -> dict[str, Any]:
+    """Return the event of the answer to the question at U3, or of the silence."""
+    return {
+        "time": now(),
+        "run_id": run_id,
+        "id": "U3",
+        "step": "answer",
+        "host": cluster,
+        "by": by,
+        "outcome": "done",
+        "found": found,
+    }
+
+
 def ended(run_id: str, state: str, why: str) -> dict[str, Any]:
     """Return the event of a run that Airflow has ended: its state, and Airflow's word for why."""
     return {"event": "ended", "time": now(), "run_id": run_id, "state": state, "why": why}

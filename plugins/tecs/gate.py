@@ -16,12 +16,14 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, Ai
 
 from include.runbook.gate import Decision, Patience, advice_for_all, advice_for_b, decide, patience, rollback_conf
 from include.runbook.lock import successor_id
+from include.runbook.record_events import answered
 from include.runbook.scenarios import ROLLBACK
 from include.runbook.soak import Result
 from include.runbook.step import Run
 from tecs.failures import reported
 from tecs.operators import RunbookStep
 from tecs.plans import load_dag, plan_of
+from tecs.recording import append
 from tecs.requests import run_of, states_of
 from tecs.soaking import JUDGED
 from tecs.telling import link_to, tell_question
@@ -29,6 +31,8 @@ from tecs.telling import link_to, tell_question
 log = logging.getLogger("airflow.task")
 
 SOAK, VM, GATE, ASK = "U3_soak", "U3_create_vm_on_new_release", "U3_gate", "U3_ask"
+
+SILENCE = {Decision.ROLL_BACK: "it is rolled back", Decision.REPORT: "nothing is done"}
 
 ANSWERS = {
     "Roll the whole cluster back": Decision.ROLL_BACK,
@@ -130,11 +134,15 @@ class AskWhatFollows(HITLOperator):
         """Return what was decided; without an answer in time, what silence means."""
         if event.get("error_type") == "timeout":
             silence = Decision(context["ti"].xcom_pull(task_ids=ASK, key="silence"))
-            self.log.warning("nobody has answered in time: %s", silence.value)
+            self._record(context, "nobody", f"no answer in time: {SILENCE[silence]}")
             return silence.value
         answer = super().execute_complete(context, event)
         chosen, user = answer["chosen_options"][0], answer["responded_by_user"] or {}
-        self.log.info("%s answered: %s", user.get("name") or "somebody", chosen)
+        by, at = (
+            str(user.get("name") or "somebody"),
+            answer["responded_at"].astimezone(UTC).isoformat(timespec="seconds"),
+        )
+        self._record(context, by, f"{by} answered at {at}: {chosen}")
         return ANSWERS[chosen].value
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> NoReturn:
@@ -142,6 +150,12 @@ class AskWhatFollows(HITLOperator):
         raise AirflowFailException(
             f"the answer could not be taken ({event['error']}); clear this task to be asked again"
         )
+
+    def _record(self, context: Context, by: str, found: str) -> None:
+        self.log.info(found)
+        with reported(self.log):
+            run = run_of(context)
+        append(run, [answered(context["run_id"], run.cluster.name, by, found)], self.log)
 
     def _patience(self, context: Context, run: Run) -> Patience:
         dag = load_dag(Path(context["dag"].fileloc).with_name(f"{ROLLBACK}.py"))

@@ -20,6 +20,12 @@ from .test_faults import rest
 UPGRADE, ROLLBACK = "upgrade_cluster", "rollback_cluster"
 
 
+@pytest.fixture(autouse=True)
+def patience(site: Site) -> None:
+    """An upgrade has twice the steps of a rollback."""
+    site.patience = 600
+
+
 def releases(site: Site) -> set[str]:
     """The releases of the nodes, as the lab knows them."""
     return {host["release"] for host in site.lab.state()["hosts"].values() if host["role"] != "daisy"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,8 +195,34 @@ def test_nobody_is_asked_where_all_is_decided(gate: Any) -> None:
         gate.AskWhatFollows(task_id=gate.ASK).execute(given)
 
 
+@pytest.fixture
+def recorded(gate: Any, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is written to the run's record."""
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr(gate, "append", lambda run, new, log: events.extend(new))
+    return events
+
+
 @pytest.mark.parametrize("silence", ["roll_back", "report"])
-def test_silence_means_what_was_said_when_it_was_asked(gate: Any, silence: str) -> None:
+def test_silence_means_what_was_said_when_it_was_asked_and_is_recorded(
+    gate: Any, recorded: list[dict[str, Any]], silence: str
+) -> None:
     given = context(pushed={(gate.ASK, "silence"): silence})
     task = gate.AskWhatFollows(task_id=gate.ASK)
     assert task.execute_complete(given, {"error": "timeout", "error_type": "timeout"}) == silence
+    assert [(event["by"], event["id"]) for event in recorded] == [("nobody", "U3")]
+
+
+def test_an_answer_is_taken_and_recorded_with_who_gave_it(gate: Any, recorded: list[dict[str, Any]]) -> None:
+    event = {
+        "chosen_options": ["Stop here: B goes on serving"],
+        "params_input": {},
+        "responded_at": datetime(2026, 6, 1, 2, 0, tzinfo=UTC),
+        "responded_by_user": {"id": "1", "name": "wang"},
+    }
+    assert gate.AskWhatFollows(task_id=gate.ASK).execute_complete(context(), event) == "report"
+    (told,) = recorded
+    assert (told["by"], told["found"]) == (
+        "wang",
+        "wang answered at 2026-06-01T02:00:00+00:00: Stop here: B goes on serving",
+    )

@@ -170,3 +170,20 @@ def test_a_run_that_does_not_hold_the_lock_hands_nothing_over(site: Upgraded) ->
     site.plan = replace(site.plan, owner="upgrade_cluster/2")
     with pytest.raises(LockHeld, match="upgrade_cluster/1"):
         site.do("hand_over_lock")
+
+
+def test_a_rollback_begins_while_the_cloud_does_not_answer_and_makes_a_active_by_which_it_answers_again(
+    site: Upgraded,
+) -> None:
+    site.lab.fault({"flaw": "api_fails", "release": "101"})
+    site.to_the_gate()
+    site.do("hand_over_lock")
+    cluster = site.plan.cluster
+    site.plan = Run(cluster, "100", cluster.computes, owner="rollback_cluster/1__rollback", dag="rollback_cluster")
+
+    goals = [*preconditions(site.plan), *(goal for each in of_each_compute(site.plan).values() for goal in each)]
+    assert [goal.sentence for goal in goals if not judge(goal, site).met] == []
+    site.do("take_lock", "pin_host_keys", "note_cluster_mode", "back_up_databases", "clear_ban_on_a")
+    site.do("leave_maintenance_to_switch", "move_float_ip_to_a", "ban_float_ip_on_b", "note_placement")
+    assert site.lab.state()["cluster"]["active"] == cluster.controllers.a.name
+    assert [goal.sentence for goal in goals if not judge(goal, site).met] == []

@@ -178,3 +178,24 @@ def test_two_vms_of_one_name_are_told_apart_and_one_that_was_renamed_is_the_same
         {"web (1)": FIRST, "web (2)": SECOND, "old": FIRST},
         {"web (1)": FIRST, "old": SECOND},
     ]
+
+
+def test_an_upgrade_may_change_the_release_of_every_node_and_who_is_active(cluster: Cluster) -> None:
+    names = tuple(node.name for node in cluster.nodes)
+    run = Run(cluster, "101", cluster.computes, dag="upgrade_cluster")
+    before = replace(BEFORE, releases=dict.fromkeys(names, "100"), active=names[0], constraints=(), back_ends={})
+    after = replace(AFTER, releases=dict.fromkeys(names, "101"), active=names[1], back_ends={})
+    assert compare(before, after, expected_of(run, names, {})).lost == ()
+
+    less = expected_of(run, names[:-1], {})
+    assert less.given_up == frozenset(names[-1:])
+    stayed = replace(after, releases={**after.releases, names[0]: "100"})
+    assert compare(before, stayed, expected_of(run, names, {})).lost == (), (
+        "that it is still to be done is told elsewhere"
+    )
+
+
+def test_an_upgrade_of_computes_leaves_the_pair_as_it_was(cluster: Cluster) -> None:
+    chosen = cluster.computes[:1]
+    expected = expected_of(Run(cluster, "101", chosen, dag="upgrade_compute"), [chosen[0].name], {})
+    assert expected.pair_as_found

@@ -177,6 +177,12 @@ def test_decisions_name_who_and_when() -> None:
     assert results(record(began({}), answer)) == []
 
 
+def test_the_answer_at_the_gate_of_an_upgrade_is_a_decision_and_no_step() -> None:
+    of = record(began({}), record_events.answered("run-1", "example", "wang", "wang answered: Stop here"))
+    assert ("wang", "example: wang answered: Stop here") in [(each.by, each.what) for each in of.decisions]
+    assert results(of) == []
+
+
 def test_the_first_survey_is_before_and_the_last_is_after() -> None:
     vms = event(2, event="vms", when="before", vms={"1": {"name": "vm-1", "host": FIRST, "status": "ACTIVE"}})
     of = record(
