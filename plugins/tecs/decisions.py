@@ -146,9 +146,8 @@ def _batches_through(context: Context) -> list[str]:
         _tell(tally)
         if run.upgrades and len(tally.failed) > run.failures_allowed:
             offer = advice_for_computes(run, list(tally.failed))
-            raise AirflowFailException(
-                f"too many computes are not upgraded:\n{tally}\nwhat to do: mend them; or {offer}"
-            )
+            told = f"too many computes are not upgraded:\n{tally}\nwhat to do: mend them; or {offer}"
+            raise failed(Failure.COMPUTES_NOT_UPGRADED, told)
         tally.require_all_begun()
         tally.failures_left(run.failures_allowed)
         return _named(list(tally.done))

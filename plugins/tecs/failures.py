@@ -34,6 +34,12 @@ class Failure(StrEnum):
     OUTAGE_REFUSED = "outage refused"
     NOT_ANSWERED = "not answered"
     ANSWER_NOT_TAKEN = "answer not taken"
+    B_NOT_UPGRADED = "b not upgraded"
+    COMPUTES_NOT_UPGRADED = "computes not upgraded"
+    RELEASE_NOT_GOOD = "release not good"
+    RELEASE_NOT_TAKEN_ON = "release not taken on"
+    NOT_REHEARSED = "not rehearsed"
+    OTHERWISE_THAN_PLANNED = "otherwise than planned"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import Context, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError, AirflowSkipException
+from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 
 from include.runbook.gate import Decision, Patience, advice_for_all, advice_for_b, decide, patience, rollback_conf
 from include.runbook.lock import successor_id
@@ -20,7 +20,7 @@ from include.runbook.record_events import answered
 from include.runbook.scenarios import ROLLBACK
 from include.runbook.soak import Result
 from include.runbook.step import Run
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.operators import RunbookStep
 from tecs.plans import load_dag, plan_of
 from tecs.recording import append
@@ -44,16 +44,18 @@ ANSWERS = {
 def b_upgraded() -> None:
     """Let the upgrade go on when B is upgraded and in the cluster. Otherwise fail, and offer scenario B."""
     context = get_current_context()
-    failed = _failed(context)
-    if not failed:
+    wanting = _failed(context)
+    if not wanting:
         return
     if states_of(context, ["U1_forbid_switchover"]).get("U1_forbid_switchover") not in ("success", "skipped"):
-        raise AirflowFailException(f"{', '.join(failed)} did not begin or failed before B was touched: B is as it was")
+        told = f"{', '.join(wanting)} did not begin or failed before B was touched: B is as it was"
+        raise failed(Failure.NOT_BEGUN, told)
     with reported(log):
         run = run_of(context)
-    raise AirflowFailException(
-        f"the upgrade of B has failed ({', '.join(failed)}); A serves, B is banned, no compute has been touched\n"
-        f"what to do: mend B and clear the failed tasks; or {advice_for_b(run)}"
+    raise failed(
+        Failure.B_NOT_UPGRADED,
+        f"the upgrade of B has failed ({', '.join(wanting)}); A serves, B is banned, no compute has been touched\n"
+        f"what to do: mend B and clear the failed tasks; or {advice_for_b(run)}",
     )
 
 
@@ -78,7 +80,7 @@ def _judged(context: Context) -> tuple[Result, tuple[str, ...]]:
         return Result.PASS, ("A is upgraded: this was decided before",)
     judged = context["ti"].xcom_pull(task_ids=SOAK, key=JUDGED)
     if states.get(SOAK) not in ("success", "failed"):
-        raise AirflowFailException(f"{SOAK} did not begin: see the task that failed before")
+        raise failed(Failure.NOT_BEGUN, f"{SOAK} did not begin: see the task that failed before")
     if not judged:
         return Result.INCONCLUSIVE, ("the soak has ended without a judgement: see its log",)
     result, found = Result(judged["result"]), tuple(judged["found"])
@@ -147,8 +149,9 @@ class AskWhatFollows(HITLOperator):
 
     def process_trigger_event_error(self, event: dict[str, Any]) -> NoReturn:
         """Fail in a way that is not tried again: the question stays as it is."""
-        raise AirflowFailException(
-            f"the answer could not be taken ({event['error']}); clear this task to be asked again"
+        raise failed(
+            Failure.ANSWER_NOT_TAKEN,
+            f"the answer could not be taken ({event['error']}); clear this task to be asked again",
         )
 
     def _record(self, context: Context, by: str, found: str) -> None:
@@ -213,10 +216,12 @@ def go_on() -> None:
     if decision is Decision.ROLL_BACK:
         rollback = successor_id(run)
         where = link_to(ROLLBACK, rollback)
-        raise AirflowFailException(
-            f"{bad}\nthe rollback of the whole cluster has begun and holds it now: run {rollback} of {ROLLBACK} {where}"
+        raise failed(
+            Failure.RELEASE_NOT_TAKEN_ON,
+            f"{bad}\nthe rollback of the whole cluster has begun and holds it now: run {rollback} of {ROLLBACK} {where}",
         )
-    raise AirflowFailException(
+    raise failed(
+        Failure.RELEASE_NOT_TAKEN_ON,
         f"{bad}\nwhat to do: B serves, A is banned and on release {run.cluster.target_release}; {advice_for_all(run)}. To have "
-        f"the new release judged anew, clear {SOAK} and what follows it"
+        f"the new release judged anew, clear {SOAK} and what follows it",
     )

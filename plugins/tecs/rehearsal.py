@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pendulum
 from airflow.sdk import DAG, BaseOperator, Context, CronTriggerTimetable, ObjectStoragePath, Param
-from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.cluster import Cluster, Inventories, Rehearsal, clusters_directory
 from include.runbook.custody import shortened
 from include.runbook.errors import RequestRefused
 from include.runbook.plan import Plan
 from include.runbook.step import Run
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.keeping import FOLDER
 from tecs.plans import load_dag, plan_of
 from tecs.scenario import inventories
@@ -111,7 +110,7 @@ class Rehearse(BaseOperator):
             try:
                 report = self._rehearsal.play(lambda run: _plan(dags, run), _tell)
             except RehearsalError as error:
-                raise AirflowFailException(str(error)) from None
+                raise failed(Failure.NOT_REHEARSED, str(error)) from None
         for line in report_text(report).splitlines():
             log.info(line)
         _keep(report)
@@ -128,7 +127,7 @@ def require_as_planned(summary: dict[str, Any]) -> None:
     log.info(summary["verdict"])
     if summary["deviations"]:
         told = "\n".join(f"  - {line}" for line in summary["deviations"])
-        raise AirflowFailException(f"{summary['verdict']}:\n{told}\nwhat to do: {ADVICE}")
+        raise failed(Failure.OTHERWISE_THAN_PLANNED, f"{summary['verdict']}:\n{told}\nwhat to do: {ADVICE}")
 
 
 def _cluster(asked: dict[str, Any]) -> Cluster:

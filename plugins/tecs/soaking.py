@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
 from airflow.sdk import BaseOperator, Context, XComArg
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from include.runbook.errors import RunbookError
@@ -19,7 +19,7 @@ from include.runbook.perform import judge
 from include.runbook.reach import Credentials, sweep
 from include.runbook.soak import Judgement, Result, Seen, Watch, checks, pause
 from include.runbook.step import Goal, Run
-from tecs.failures import reported
+from tecs.failures import Failure, failed, reported
 from tecs.requests import run_named, run_of
 from tecs.ssh import SshHosts, credentials
 
@@ -64,7 +64,7 @@ class SoakTime(BaseOperator):
         context["ti"].xcom_push(key=JUDGED, value=event)
         told = "\n".join(f"  - {line}" for line in event["found"])
         if event["result"] != Result.PASS.value:
-            raise AirflowFailException(f"the new release {SAID[Result(event['result'])]}:\n{told}")
+            raise failed(Failure.RELEASE_NOT_GOOD, f"the new release {SAID[Result(event['result'])]}:\n{told}")
         self.log.info("the new release has passed:\n%s", told)
 
 
