@@ -23,6 +23,9 @@ from include.runbook.step import Read, Run
 NOVA_CONF = "nova.conf"
 """What a compute's settings are called among its saved files."""
 
+STORAGE = "storage.tar"
+"""What B's cinder, multipath and Ceph settings are called among its saved files."""
+
 MANIFEST = "manifest.json"
 
 _MARK = "==files=="

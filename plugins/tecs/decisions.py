@@ -12,11 +12,12 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.comparison import compare, expected_of
 from include.runbook.consent import consents, consents_in
-from include.runbook.errors import PreconditionFailed
+from include.runbook.errors import PreconditionFailed, RunbookError
 from include.runbook.goals import taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
 from include.runbook.reach import sweep
+from include.runbook.record import Seen
 from include.runbook.record_events import begun, surveyed
 from include.runbook.record_reading import read_from_daisy
 from include.runbook.request import batches
@@ -213,9 +214,9 @@ def prove(computes_back: Sequence[str] = ()) -> None:
 
 def _lost(run: Run, now: Survey, back: Sequence[str]) -> tuple[str, ...]:
     """Say what is lost since the run began; tell every other difference, too. A batch is compared with the whole."""
-    before = asyncio.run(read_from_daisy(run, cached_credentials())).before
+    before = _before(run)
     if before is None:
-        log.warning("how the cluster was before is not recorded: nothing can be compared with it")
+        log.warning("how the cluster was before is not known: nothing can be compared with it")
         return ()
     given = consents(run)
     answers = asyncio.run(sweep(run.cluster, [given], cached_credentials()))
@@ -223,6 +224,15 @@ def _lost(run: Run, now: Survey, back: Sequence[str]) -> tuple[str, ...]:
     for difference in found.changed:
         log.info("not as before: %s", difference)
     return tuple(f"{loss}. {LOST}" for loss in found.lost)
+
+
+def _before(run: Run) -> Seen | None:
+    """Return how the run found the cluster, also when it was resumed since; the record fails no run."""
+    try:
+        return asyncio.run(read_from_daisy(run, cached_credentials())).before
+    except RunbookError as error:
+        log.warning("the run's record could not be read: %s", error)
+        return None
 
 
 LOST = (
