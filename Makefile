@@ -66,7 +66,7 @@ test: tools ## check the code and run every test
 test-nightly: tools ## run the scenarios that are left out of `make test` for want of time
 	@$(PY) -m pytest -m nightly tests/lab
 
-test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about ten minutes, the first time more
+test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about half an hour, the first time more
 	@$(PY) -m pytest -m cluster tests/cluster
 
 runtime:

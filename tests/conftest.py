@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a failure is nobody's luck; a night has time for others, and for more of them.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("nightly", max_examples=3000, deadline=None, database=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ASKED_FOR = ("cluster", "nightly")
 LONGEST = "tests/lab/"

@@ -88,10 +88,10 @@ def sums_unpacked(directory: str) -> str:
 
 
 def read_sums(output: Output) -> dict[str, str]:
-    """Return absolute path -> checksum; nothing where the list did not come to its end."""
-    if not output.ok:
+    """Return absolute path -> checksum; nothing where the list did not come to its end, or is none."""
+    pairs = [line.split(maxsplit=1) for line in output.stdout.splitlines() if line.strip()]
+    if not output.ok or not all(len(pair) == 2 for pair in pairs):
         return {}
-    pairs = (line.split(maxsplit=1) for line in output.stdout.splitlines() if line.strip())
     return {f"/{path}": checksum for checksum, path in pairs}
 
 

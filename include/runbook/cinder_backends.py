@@ -45,13 +45,19 @@ def read_back_ends(host: str, command: str, output: Output) -> BackEnds:
             read = json.loads(output.stdout)
             sections = read["sections"]
             return BackEnds(
-                tuple(read["enabled"]),
-                {name: keys["driver"] for name, keys in sections.items()},
-                {name: tuple(keys["files"]) for name, keys in sections.items()},
+                _texts(read["enabled"]),
+                {name: _texts([keys["driver"]])[0] for name, keys in sections.items()},
+                {name: _texts(keys["files"]) for name, keys in sections.items()},
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as unexpected:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as unexpected:
             raise FactUnreadable(host, command, output.tail or "nothing") from unexpected
     raise FactUnreadable(host, command, output.tail or f"exit status {output.status}")
+
+
+def _texts(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise TypeError("a list of texts is something else")
+    return tuple(found)
 
 
 def missing(before: BackEnds, now: BackEnds, *, only: Sequence[str] | None = None, enabled: bool = True) -> list[str]:

@@ -7,9 +7,10 @@ ids of the VMs that it is about, so that it does not cover one that came later.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder, quote_name
@@ -64,9 +65,20 @@ def left_in(read: Read, output: Output) -> tuple[Left, ...]:
     if not output.ok:
         raise FactUnreadable(read.host.name, "drain.py list", output.tail or f"exit status {output.status}")
     try:
-        return tuple(Left(**row) for row in json.loads(output.stdout))
-    except (ValueError, TypeError):
+        return tuple(_left(**row) for row in json.loads(output.stdout))
+    except (ValueError, TypeError, RecursionError):
         raise FactUnreadable(read.host.name, "drain.py list", output.tail) from None
+
+
+def _left(
+    id: str, name: str, status: str, host: str, reason: str, vcpus: int | None = None, ram: int | None = None
+) -> Left:
+    """Return the VM that a line tells of; raises TypeError for what is no such line."""
+    if not all(isinstance(text, str) for text in (id, name, status, host, reason)):
+        raise TypeError("a text is something else")
+    if not all(need is None or (isinstance(need, int) and 0 <= need < 2**63) for need in (vcpus, ram)):
+        raise TypeError("a need is no number")
+    return Left(id, name, status, host, reason, vcpus, ram)
 
 
 def consent_folder(run: Run) -> str:
@@ -101,10 +113,16 @@ def consents_in(read: Read, output: Output) -> dict[str, Consent]:
         raise FactUnreadable(read.host.name, read.command, output.tail or f"exit status {output.status}")
     try:
         rows = [json.loads(line) for line in output.stdout.splitlines()]
-        found = [Consent(r["compute"], VmPolicy(r["answer"]), r["by"], r["at"], tuple(r["vms"])) for r in rows]
-    except (ValueError, TypeError, KeyError):
+        found = [_consent(row) for row in rows]
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise FactUnreadable(read.host.name, read.command, output.tail) from None
     return {consent.compute: consent for consent in found}
+
+
+def _consent(row: Mapping[str, Any]) -> Consent:
+    if not all(isinstance(text, str) for text in (row["compute"], row["by"], row["at"], *row["vms"])):
+        raise TypeError("a text is something else")
+    return Consent(row["compute"], VmPolicy(row["answer"]), row["by"], row["at"], tuple(row["vms"]))
 
 
 def gets_no_vms(cluster: Cluster, compute: Host) -> Goal:

@@ -18,13 +18,10 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import ConnectionLost, FactUnreadable
 from include.runbook.lock import Holder, read_holder
 from include.runbook.redaction import masked
-from include.runbook.shell import Output, printable, quote
+from include.runbook.shell import TEXT_LIMIT, Output, printable, quote, shortened
 from include.runbook.step import Run
 
 _MARK = "==tecs-rollback=="
-
-TEXT_LIMIT = 6000
-"""Characters of one text in the record: a step's script and the end of its output are shorter than that."""
 
 WRITE_LIMIT = 60_000
 """Bytes that are appended at once: `cat` writes them in one go, and a shell takes them as one argument (128 KiB)."""
@@ -146,20 +143,12 @@ def _size(event: Mapping[str, object]) -> int:
 
 def _kept(value: object, most: int) -> Any:
     if isinstance(value, str):
-        return shortened(masked(printable(value)).encode("utf-8", "replace").decode(), most)
+        return shortened(masked(printable(value)), most)
     if isinstance(value, Mapping):
         return {str(_kept(str(key), most)): _kept(each, most) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_kept(each, most) for each in value]
     return value
-
-
-def shortened(text: str, most: int = TEXT_LIMIT) -> str:
-    """Return the text, or its beginning and its end where it is longer than `most` characters."""
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def read_record(text: str) -> tuple[dict[str, Any], ...]:

@@ -5,7 +5,10 @@ Retry rules are written by class: a lost connection may be tried again, a failed
 
 from __future__ import annotations
 
-from include.runbook.shell import last_lines
+from include.runbook.shell import last_lines, printable, shortened
+
+MESSAGE_LIMIT = 20_000
+"""Characters of a message that are kept: what is wanting on each of two hundred hosts fits, what a hostile host says does not."""
 
 
 def _report(sentence: str, output: str = "", advice: str = "") -> str:
@@ -19,11 +22,14 @@ def _report(sentence: str, output: str = "", advice: str = "") -> str:
 
 
 class RunbookError(Exception):
-    """The root of every failure that this project reports by itself. `message` is what the operator reads."""
+    """The root of every failure that this project reports by itself. `message` is what the operator reads.
+
+    Parts of it come from hosts and requests, so it is made printable here, for every kind at once.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = shortened(printable(message), MESSAGE_LIMIT)
+        super().__init__(self.message)
 
     def _rebuild_from(self, *arguments: object) -> None:
         # Exceptions cross process borders by pickle, which calls the class with `args` again.

@@ -151,7 +151,7 @@ def read_look(output: Output, offset: int) -> Look:
     head, _, rest = output.stdout.partition("\n-- ")
     count, _, text = rest.partition("\n")
     words = head.split(maxsplit=2)
-    whole = output.status is not None and re.fullmatch("-?[0-9]+", count)
+    whole = output.status is not None and re.fullmatch("-?[0-9]{1,18}", count)
     if not whole or len(words) < 2 or words[0] not in {s.value for s in State}:
         raise FactUnreadable("the job's host", "look at a job", output.tail or "nothing")
     detail = words[2] if len(words) > 2 else ""
@@ -166,10 +166,7 @@ def age(folder: str) -> str:
 
 def read_age(output: Output) -> float:
     """Return what `age` printed; 0 where the job has not begun yet."""
-    try:
-        return max(0.0, float(output.stdout))
-    except ValueError:
-        return 0.0
+    return max(0.0, _seconds(output.stdout))
 
 
 def times(folder: str) -> str:
@@ -182,11 +179,13 @@ def read_times(output: Output) -> float:
 
     It is a measurement for the record: not having it must not turn a job that succeeded into one that failed.
     """
-    try:
-        begun, ended = map(float, output.stdout.split())
-    except ValueError:
-        return 0.0
-    return ended - begun
+    words = output.stdout.split()
+    return _seconds(words[1]) - _seconds(words[0]) if len(words) == 2 else 0.0
+
+
+def _seconds(text: str) -> float:
+    """Return the number of seconds that the text is; 0 for anything else, and for what no clock shows."""
+    return float(text) if re.fullmatch(r"-?[0-9]{1,12}(\.[0-9]{1,12})?", text.strip()) else 0.0
 
 
 def stop(folder: str, reason: str) -> str:

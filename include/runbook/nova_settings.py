@@ -118,8 +118,11 @@ class Setting:
 
 
 def read_settings(text: str) -> tuple[Setting, ...]:
-    """Read what `conf_edit compare` printed."""
-    return tuple(setting_of(json.loads(line)) for line in text.splitlines())
+    """Read what `conf_edit compare` printed; raise ValueError for anything else."""
+    try:
+        return tuple(setting_of(json.loads(line)) for line in text.splitlines())
+    except (TypeError, KeyError, RecursionError) as unexpected:
+        raise ValueError(f"no line of a comparison: {unexpected}") from unexpected
 
 
 def differences_told(settings: Sequence[Setting]) -> str:
@@ -132,8 +135,10 @@ def differences_told(settings: Sequence[Setting]) -> str:
 
 
 def setting_of(row: Mapping[str, Any]) -> Setting:
-    """Return the setting that one line of `conf_edit compare` tells of."""
+    """Return the setting that one line of `conf_edit compare` tells of; raises KeyError or TypeError for no such line."""
     before, fresh, after = (tuple(row[file]) for file in ("before", "fresh", "after"))
+    if not all(isinstance(text, str) for text in (row["section"], row["key"], row["rule"], *before, *fresh, *after)):
+        raise TypeError("a text is something else")
     return Setting(row["section"], row["key"], row["rule"], before, fresh, after, row["changed"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from include.runbook.cluster import Compute, Host
 from include.runbook.errors import (
     CommandFailed,
     ConnectionLost,
+    FactUnreadable,
     GoalNotReached,
     HostKeyMismatch,
     HostKeyMissing,
@@ -25,7 +27,7 @@ from include.runbook.errors import (
 )
 from include.runbook.goals import returned, taken_down
 from include.runbook.remote_python import abridged
-from include.runbook.shell import Output, last_lines
+from include.runbook.shell import CUT, Output, last_lines
 from include.runbook.step import Goal, Of, Read, Run, Step, Verdict
 
 AT_ONCE = 16
@@ -114,6 +116,13 @@ def _answer(read: Read, hosts: Hosts) -> Output:
     output = hosts.run(read.host, read.command, READ_LIMIT)
     if output.status is None:
         raise ConnectionLost("reading", read.host.name, in_short(read.command), "no exit status came back")
+    return whole(read, output)
+
+
+def whole(read: Read, output: Output) -> Output:
+    """Return the answer to a read; raises FactUnreadable for one of which only the beginning is there."""
+    if output.cut:
+        raise FactUnreadable(read.host.name, in_short(read.command), CUT)
     return output
 
 
@@ -176,7 +185,7 @@ def act(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness) -> None:
     limit = step.kind.timing.limit_at(run.cluster.pace)
     witness.acting()
     output = hosts.run(step.host, signed(step), limit)
-    printed = last_lines(output.stdout + output.stderr, 50)
+    printed = last_lines(output.stdout + output.stderr, 50) + (f"\n[{CUT}]" if output.cut else "")
     witness.acted(printed)
     for line in printed.splitlines():
         say(line)
@@ -277,7 +286,9 @@ def finish(step: Step, hosts: Hosts, run: Run, say: Say, witness: Witness = UNWI
     if ended.state is job.State.LOST:
         raise JobLost(step.label, step.host.name, folder, tail, step.advice or _RESUME)
     if ended.state is not job.State.DONE:
-        status = int(ended.detail) if ended.state is job.State.FAILED and ended.detail.isdigit() else -1
+        status = (
+            int(ended.detail) if ended.state is job.State.FAILED and re.fullmatch("[0-9]{1,3}", ended.detail) else -1
+        )
         raise CommandFailed(
             step.label, step.host.name, f"{folder}/script ({ended.reason})", status, tail, step.advice or _RESUME
         )

@@ -18,7 +18,7 @@ from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable, RunbookError
-from include.runbook.perform import READ_LIMIT
+from include.runbook.perform import READ_LIMIT, whole
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Verdict
 
@@ -28,8 +28,9 @@ logging.getLogger("asyncssh").setLevel(logging.WARNING)
 AT_ONCE = 50
 """Connections opened side by side; sshd's default MaxStartups is per host, so this bounds only this machine."""
 
-OUTPUT_LIMIT = 4 * 1024 * 1024
-"""Bytes of one command's output that are kept, so that a host cannot fill this machine's memory."""
+OUTPUT_LIMIT = 16 * 1024 * 1024
+"""Bytes of each stream of a command that are kept, so that a host cannot fill this machine's memory. The longest answer of a
+sound cluster, the list of its VMs, has some 700 bytes for each: so it may have twenty thousand."""
 
 CONNECT_LIMIT = 20.0
 """Seconds for opening a session."""
@@ -108,15 +109,38 @@ async def run(connection: asyncssh.SSHClientConnection, host: Host, script: str,
         raise FactUnreadable(host.name, script.splitlines()[0], f"no end after {timeout:.0f} s") from None
     finally:
         process.close()
-    return Output(process.exit_status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return output_of(process.exit_status, out, err)
 
 
-async def _read_all(stream: asyncssh.SSHReader[bytes]) -> bytes:
+async def _read_all(stream: asyncssh.SSHReader[bytes]) -> Kept:
     """Read to the end; what is beyond OUTPUT_LIMIT is read and thrown away."""
-    kept = bytearray()
+    kept = Kept()
     while data := await stream.read(65536):
-        kept += data[: OUTPUT_LIMIT - len(kept)]
-    return bytes(kept)
+        kept.add(data)
+    return kept
+
+
+class Kept:
+    """What is kept of a stream: its first OUTPUT_LIMIT bytes, and whether there was more."""
+
+    def __init__(self) -> None:
+        self.data, self.cut = bytearray(), False
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes of the stream, as far as there is room for them."""
+        room = OUTPUT_LIMIT - len(self.data)
+        self.data += data[:room]
+        self.cut = self.cut or len(data) > room
+
+    @property
+    def text(self) -> str:
+        """What is kept as text; bytes that are none are shown as U+FFFD."""
+        return self.data.decode("utf-8", "replace")
+
+
+def output_of(status: int | None, out: Kept, err: Kept) -> Output:
+    """Return what a command left, from what is kept of its streams."""
+    return Output(status, out.text, err.text, out.cut or err.cut)
 
 
 @dataclass(frozen=True)
@@ -183,7 +207,7 @@ async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: Credent
 
 async def _answer(connection: asyncssh.SSHClientConnection, read: Read) -> Output | RunbookError:
     try:
-        return await run(connection, read.host, read.command)
+        return whole(read, await run(connection, read.host, read.command))
     except RunbookError as error:
         return error
     except (OSError, asyncssh.Error) as error:

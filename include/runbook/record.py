@@ -6,23 +6,19 @@ taken for text, and text is made visible before anybody sees it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from include.runbook.custody import Custody, quote_name, shortened
+from include.runbook.custody import Custody, quote_name
 from include.runbook.lock import Holder
 from include.runbook.nova_settings import Setting, setting_of
-from include.runbook.shell import printable
+from include.runbook.shell import printable, shortened
 from include.runbook.vms import Vm, Vms
 
 Event = Mapping[str, Any]
-
-_DECEPTIVE = re.compile(r"[\x80-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-"""What a text can hide or turn around with, beyond what `printable` takes out."""
 
 
 class State(StrEnum):
@@ -237,7 +233,7 @@ def _holder(kept: Custody) -> Holder | None:
 
 def visible(value: str) -> str:
     """Return text that shows what it is: nothing in it paints, hides or runs backwards."""
-    return shortened(_DECEPTIVE.sub("\N{REPLACEMENT CHARACTER}", printable(value)))
+    return shortened(printable(value))
 
 
 def text(event: Event, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from datetime import UTC, datetime
 
 from include.runbook import custody
@@ -46,7 +46,7 @@ async def records_on_daisy(cluster: Cluster, credentials_of: CredentialsOf) -> t
 
 def _size(read: Read, output: Output) -> int:
     words = output.stdout.split()
-    if not output.ok or (words and not words[0].isdigit()):
+    if not output.ok or (words and not re.fullmatch("[0-9]{1,18}", words[0])):
         raise FactUnreadable(read.host.name, read.command, output.tail)
     return int(words[0]) if words else 0
 
@@ -54,5 +54,5 @@ def _size(read: Read, output: Output) -> int:
 def _piece(read: Read, output: Output) -> bytes:
     try:
         return base64.b64decode(output.stdout) if output.ok else b""
-    except binascii.Error:
+    except ValueError:
         raise FactUnreadable(read.host.name, read.command, output.tail[:200]) from None

@@ -111,11 +111,18 @@ def _fits(leaving: Sequence[Left], free: dict[str, Room]) -> Verdict:
     return Verdict(offered.holds(need), told)
 
 
+def _room(vcpus: float, ram: float) -> Room:
+    """Return the room that a line tells of; raises TypeError for what is no such line."""
+    if not all(isinstance(free, (int, float)) and abs(free) < 2**63 for free in (vcpus, ram)):
+        raise TypeError("what is free is no number")
+    return Room(vcpus, ram)
+
+
 def _rooms(read: Read, output: Output) -> dict[str, Room]:
     """Parse what is free on each compute; a failed command is never read as no room, nor as no compute."""
     if not output.ok:
         raise FactUnreadable(read.host.name, "drain.py room", output.tail or f"exit status {output.status}")
     try:
-        return {name: Room(**figures) for name, figures in json.loads(output.stdout).items()}
-    except (ValueError, TypeError, AttributeError):
+        return {name: _room(**figures) for name, figures in json.loads(output.stdout).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise FactUnreadable(read.host.name, "drain.py room", output.tail) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ def _beyond_number(tables: Mapping[str, Schema], newest: int) -> list[str]:
     if alembic is not None and alembic.versions:
         return [f"{alembic.told} (alembic), the release knows migrations up to {newest} only"]
     versions = migrate.versions if migrate is not None else ()
-    if not versions or not all(version.isdigit() for version in versions):
+    if not versions or not all(re.fullmatch("[0-9]{1,18}", version) for version in versions):
         return [f"{(migrate or alembic or next(iter(tables.values()))).told}, expected a number of at most {newest}"]
     return [f"{migrate.told}, the release knows up to {newest}"] if migrate and max(map(int, versions)) > newest else []
 

@@ -7,16 +7,29 @@ import shlex
 from dataclasses import dataclass
 
 TAIL_LINES = 12
+TEXT_LIMIT = 6000
+"""Characters of one text that are shown or kept: a step's script and the end of its output are shorter than that."""
+
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+_DECEPTIVE = re.compile(r"[\x80-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""What a text can hide or turn around with, and halves of characters, which no file and no message can hold."""
+
+
+CUT = "more was printed than is kept; this is not its end"
+"""What is said of an output that was cut."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one command left: its exit status (None: the connection ended first), and its decoded output."""
+    """What one command left: its exit status (None: the connection ended first), and its decoded output.
+
+    `cut`: it printed more than is kept, so that only the beginning stands here.
+    """
 
     status: int | None
     stdout: str = ""
     stderr: str = ""
+    cut: bool = False
 
     @property
     def ok(self) -> bool:
@@ -26,7 +39,8 @@ class Output:
     @property
     def tail(self) -> str:
         """The last lines of both streams, safe to print on a terminal."""
-        return last_lines(self.stdout + ("\n" if self.stdout and self.stderr else "") + self.stderr)
+        told = last_lines(self.stdout + ("\n" if self.stdout and self.stderr else "") + self.stderr)
+        return f"{told}\n[{CUT}]" if self.cut else told
 
 
 def quote(value: str) -> str:
@@ -35,8 +49,20 @@ def quote(value: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` without terminal escapes and control characters, so that output can neither hide nor paint."""
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    """Return `text` without terminal escapes and control characters, so that output can neither hide nor paint.
+
+    Characters that cannot be seen or that turn the text around are shown as U+FFFD.
+    """
+    plain = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _DECEPTIVE.sub("\N{REPLACEMENT CHARACTER}", plain)
+
+
+def shortened(text: str, most: int = TEXT_LIMIT) -> str:
+    """Return the text, or its beginning and its end where it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def last_lines(text: str, count: int = TAIL_LINES) -> str:

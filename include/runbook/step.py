@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from include.runbook.cluster import Cluster, Compute, Host
-from include.runbook.errors import RequestRefused
-from include.runbook.shell import Output
+from include.runbook.errors import MESSAGE_LIMIT, RequestRefused
+from include.runbook.shell import Output, printable, shortened
 from include.runbook.timings import TIMINGS, Timing
 
 
@@ -81,10 +81,14 @@ class Read:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a goal holds, and what was found, as a sentence for an operator."""
+    """Whether a goal holds, and what was found, as a sentence for an operator: printable, whatever hosts have said."""
 
     met: bool
     found: str
+
+    def __post_init__(self) -> None:
+        # The class is frozen; this is how a frozen one sets its own field.
+        object.__setattr__(self, "found", shortened(printable(self.found), MESSAGE_LIMIT))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A check that could not be carried out has not passed: it is told apart as `unkno
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -231,7 +232,7 @@ def _clock_agrees(cluster: Cluster, host: Host) -> Goal:
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         told = [output.stdout.strip() for output in outputs]
-        if not all(text.isdigit() for text in told):
+        if not all(re.fullmatch("[0-9]{1,18}", text) for text in told):
             return Verdict(False, f"no time is told: {', '.join(repr(text[:40]) for text in told)}")
         apart = int(told[1]) - int(told[0])
         return Verdict(abs(apart) <= CLOCKS_APART, f"{host.name} is {apart} s ahead of {daisy.name}")

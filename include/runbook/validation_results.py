@@ -31,7 +31,7 @@ def read(output: Output, host: Host) -> dict[str, str]:
         return {}
     try:
         return {str(f["check"]): str(f["result"]) for f in json.loads(output.stdout)["findings"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise FactUnreadable(host.name, "the last validation", output.stdout[:200]) from None
 
 

@@ -17,7 +17,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostKeyMissing, HostUnreachable, LimitExceeded
 from include.runbook.perform import READ_LIMIT, in_short
-from include.runbook.reach import OUTPUT_LIMIT, Credentials, CredentialsOf
+from include.runbook.reach import Credentials, CredentialsOf, Kept, output_of
 from include.runbook.shell import Output
 
 # Sessions are opened for every step; that they were is no news for its log.
@@ -135,7 +135,7 @@ class SshHosts:
 
 
 def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -> Output:
-    """Run a script to its end, keeping at most OUTPUT_LIMIT bytes of each stream."""
+    """Run a script to its end, keeping the beginning of each stream."""
     transport = client.get_transport()
     if transport is None:
         raise paramiko.SSHException("the session is closed")
@@ -143,26 +143,27 @@ def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -
     channel.exec_command(script)
     channel.shutdown_write()
     ends = time.monotonic() + timeout
-    out, err = bytearray(), bytearray()
+    out, err = Kept(), Kept()
     with selectors.DefaultSelector() as selector:
         selector.register(channel, selectors.EVENT_READ)
         while True:
             left = ends - time.monotonic()
             if left <= 0:
                 channel.close()
-                tail = (bytes(out) + bytes(err)).decode("utf-8", "replace")
+                tail = output_of(None, out, err).tail
                 advice = "the command may still run on the host: look for it there before the failed task is cleared"
                 raise LimitExceeded(in_short(script), host.name, timeout, tail, advice)
             selector.select(min(left, 1.0))
-            while channel.recv_ready():
-                out += channel.recv(65536)[: OUTPUT_LIMIT - len(out)]
-            while channel.recv_stderr_ready():
-                err += channel.recv_stderr(65536)[: OUTPUT_LIMIT - len(err)]
-            if channel.exit_status_ready() and not channel.recv_ready() and not channel.recv_stderr_ready():
-                break
-            if channel.closed or not transport.is_active():
+            # One piece of each, then the time is looked at again: a host that never ends printing is not waited for either.
+            if channel.recv_ready():
+                out.add(channel.recv(65536))
+            if channel.recv_stderr_ready():
+                err.add(channel.recv_stderr(65536))
+            if channel.recv_ready() or channel.recv_stderr_ready():
+                continue
+            if channel.exit_status_ready() or channel.closed or not transport.is_active():
                 break
     status = channel.recv_exit_status() if channel.exit_status_ready() else -1
     channel.close()
     # paramiko says -1 where the channel ended without an exit status: that is a lost connection, not a result.
-    return Output(None if status == -1 else status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return output_of(None if status == -1 else status, out, err)

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 from include.cluster_lab.client import ClusterLabClient
 from include.cluster_lab.cloud_files import SERVICE_DOWN_AFTER, fresh_nova_conf
 from include.cluster_lab.cloud_rest import CloudRest
-from include.cluster_lab.site import C1, C2, CLOUD, A, SiteHost
+from include.cluster_lab.site import C1, C2, CLOUD, DAISY, A, SiteHost
 from include.runbook.cluster import load_cluster
 from include.runbook.shell import Output
-from include.runbook.step import Run, Step, kind
+from include.runbook.step import Goal, Run, Step, Verdict, kind
+from include.runbook.steps.databases import backup_folder, schemas_known
 from tests.cluster.conftest import until
 from tests.cluster.operation import run
 
@@ -76,9 +78,13 @@ def perform(lab: ClusterLabClient, step: Step) -> subprocess.CompletedProcess[st
 
 def holds(lab: ClusterLabClient, step: Step) -> bool:
     """Tell whether the step is proven, by its own reads of live state."""
-    goal = step.proven_by
+    return found(lab, step.proven_by).met
+
+
+def found(lab: ClusterLabClient, goal: Goal) -> Verdict:
+    """Judge a goal by its own reads of live state."""
     answers = [lab.run(read.host.name, read.command) for read in goal.reads]
-    return goal.judge([Output(each.returncode, each.stdout, each.stderr) for each in answers]).met
+    return goal.judge([Output(each.returncode, each.stdout, each.stderr) for each in answers])
 
 
 def drain(lab: ClusterLabClient, *words: str) -> str:
@@ -220,8 +226,8 @@ def test_a_fresh_nova_conf_that_the_product_has_repaired_lets_the_real_nova_comp
         done = perform(lab, step)
         assert done.returncode == 0, done.stderr
 
-    lines = run(lab, C2, f"cat {NOVA_CONF}").splitlines()
-    assert {"vcpu_pin_set=4-23,28-47", f"vncserver_proxyclient_address={C2.name}.STORAGE"} <= set(lines)
+    lines = {line.replace(" = ", "=") for line in run(lab, C2, f"cat {NOVA_CONF}").splitlines()}
+    assert {"vcpu_pin_set=4-23,28-47", f"vncserver_proxyclient_address={C2.name}.STORAGE"} <= lines
     assert holds(lab, restart)
     until(lambda: holds(lab, verify), "nova-compute is up with the repaired nova.conf", PATIENCE)
     run(lab, C2, f"rm {old}")
@@ -248,6 +254,29 @@ def test_a_carried_over_setting_that_nova_cannot_read_is_found_out(
 
     await_service(lab, C2, "down")
     assert not holds(lab, verify)
+
+
+def test_a_schema_that_the_old_release_does_not_know_is_refused_and_can_be_backed_up_whole(
+    lab: ClusterLabClient, rollback: Run
+) -> None:
+    assert found(lab, schemas_known(rollback)).met
+    old = rollback.cluster.releases[rollback.target]
+    behind = old.model_copy(update={"schemas": {**old.schemas, "neutron": ("0e66c5227a8a",)}})
+    cluster = rollback.cluster.model_copy(update={"releases": {rollback.target: behind}})
+    refused = replace(rollback, cluster=cluster, dag="rollback_controller")
+    verdict = found(lab, schemas_known(refused))
+    assert not verdict.met
+    assert verdict.found.startswith("neutron at ")
+
+    accepted = replace(refused, accept_newer_schema=True)
+    for name in ("pin_host_keys", "back_up_databases"):
+        step = kind(name).make(accepted, cluster.daisy)
+        done = perform(lab, step)
+        assert done.returncode == 0, done.stderr
+        assert holds(lab, step)
+    dumps = run(lab, DAISY, f"cd {backup_folder(accepted)} && gunzip -c keystone.sql.gz && ls").splitlines()
+    assert any("INSERT INTO `user`" in line for line in dumps)
+    assert {f"{name}.sql.gz" for name in old.schemas} <= set(dumps)
 
 
 def test_a_scenario_that_begins_again_finds_new_vms_on_enabled_computes(lab: ClusterLabClient) -> None:

@@ -82,13 +82,16 @@ def told() -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="session")
-def fleet(folder: Path, told: WebServer) -> Iterator[dict[str, LabClient]]:
-    """Every lab, running; their inventories and connections lie together, where Airflow reads them."""
+def fleet(folder: Path, told: WebServer, request: pytest.FixtureRequest) -> Iterator[dict[str, LabClient]]:
+    """Every lab that a test is for, running; their inventories and connections lie together, where Airflow reads them."""
+    wanted = {item.callspec.params.get("site") for item in request.session.items if hasattr(item, "callspec")}
     (folder / "clusters").mkdir()
     labs: dict[str, LabClient] = {}
     connections: dict[str, Any] = {"tecs-told": {"conn_type": "http", "host": f"http://127.0.0.1:{told.port}"}}
     try:
         for name, (scenario, options) in LABS.items():
+            if name not in wanted:
+                continue
             inventory = make_inventory(name, network=free_network(), computes=COMPUTES.get(name, 2), dvs=1)
             inventory["ssh"]["connection"] = f"tecs-{name}"
             inventory |= SETTINGS.get(name, {})

@@ -13,8 +13,8 @@ from .conftest import on
     ("site", "dag", "reinstalled"),
     [
         ("broken-a", "rollback_cluster", ("12", "21", "22")),
-        ("broken-b", "rollback_controller", ("12",)),
-        ("broken-c", "rollback_compute", ("21",)),
+        pytest.param("broken-b", "rollback_controller", ("12",), marks=pytest.mark.nightly),
+        pytest.param("broken-c", "rollback_compute", ("21",), marks=pytest.mark.nightly),
     ],
     indirect=["site"],
 )
@@ -25,6 +25,7 @@ def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_a
     has_nothing_left_to_do(site, dag)
 
 
+@pytest.mark.nightly
 @on("paths")
 def test_the_scenario_passes_where_hosts_cannot_have_files_at_their_real_paths(site: Site) -> None:
     run = site.start("rollback_cluster")

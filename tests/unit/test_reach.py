@@ -16,7 +16,7 @@ from include.runbook.custody import pins_path
 from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable
 from include.runbook.goals import command_succeeds
 from include.runbook.reach import Credentials, Sweep, connect, sweep
-from include.runbook.shell import Output
+from include.runbook.shell import CUT, Output
 from include.runbook.step import Read
 
 from .conftest import EXAMPLE
@@ -114,7 +114,26 @@ def test_endless_output_does_not_fill_memory(
 ) -> None:
     monkeypatch.setattr(reach, "OUTPUT_LIMIT", 1000)
     answer = ask(cluster.computes[0], login, cluster.computes[0].host_key, "yes | head -c 300000; echo end >&2")
-    assert (len(answer.stdout), answer.status, answer.stderr) == (1000, 0, "end\n")
+    assert (len(answer.stdout), answer.status, answer.stderr, answer.cut) == (1000, 0, "end\n", True)
+    assert CUT in answer.tail
+
+
+def test_nothing_is_decided_from_the_beginning_of_an_answer(
+    cluster: Cluster, login: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "OUTPUT_LIMIT", 1000)
+    read = Read(cluster.computes[0], "yes | head -c 1001")
+    swept = asyncio.run(sweep(cluster, [read], lambda _: login))
+    with pytest.raises(FactUnreadable, match=CUT):
+        swept.output(read)
+
+
+def test_an_answer_that_just_fits_is_whole(
+    cluster: Cluster, login: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "OUTPUT_LIMIT", 1000)
+    answer = ask(cluster.computes[0], login, cluster.computes[0].host_key, "yes | head -c 1000")
+    assert (len(answer.stdout), answer.cut) == (1000, False)
 
 
 def test_bytes_that_are_no_text_do_not_stop_a_reading(cluster: Cluster, login: Credentials) -> None:

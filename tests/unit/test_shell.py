@@ -46,6 +46,9 @@ def test_an_endless_line_is_cut() -> None:
         ("10 %\r20 %\rdone", "10 %\n20 %\ndone"),
         ("bell\x07 and null\x00", "bell and null"),
         ("tab\tand line\nstay", "tab\tand line\nstay"),
+        ("gnp.\u202eexe", "gnp.\ufffdexe"),
+        ("half \ud83d of a character", "half \ufffd of a character"),
+        ("\x9b2J", "\ufffd2J"),
     ],
 )
 def test_output_can_neither_hide_nor_paint(output: str, shown: str) -> None:

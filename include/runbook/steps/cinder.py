@@ -153,7 +153,7 @@ done"""
         if not outputs[0].ok:
             return Verdict(False, outputs[0].tail)
         wrong = []
-        for path, *found in (line.split() for line in outputs[0].stdout.splitlines()):
+        for path, *found in (line.split() or ["a setting without a file"] for line in outputs[0].stdout.splitlines()):
             if not found or set(found) != {wanted}:
                 wrong.append(f"{path} has LocalIP {', '.join(found) or 'nowhere'}; expected {wanted}")
         return Verdict(not wrong, "; ".join(wrong) or f"LocalIP is {wanted} wherever a ZTE array is used")

@@ -162,9 +162,9 @@ def copy_cluster_files(run: Run, daisy: Host) -> Step:
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         wanted, found = outputs[0].stdout.split("\n"), outputs[1].stdout.split("\n")
-        if not outputs[0].ok or not any(wanted):
+        if not outputs[0].ok or not any(line.strip() for line in wanted):
             return Verdict(False, f"{a.name} shows no cluster configuration: {outputs[0].tail}")
-        differing = [line.split()[-1] for line in wanted if line and line not in found]
+        differing = [line.split()[-1] for line in wanted if line.strip() and line not in found]
         return Verdict(
             not differing, f"differing on {b.name}: {', '.join('/' + f for f in differing)}" if differing else "equal"
         )

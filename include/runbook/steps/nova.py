@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from include.runbook import nova_settings
 from include.runbook.cluster import Compute, Host
 from include.runbook.custody import folder, record_path, reinstalling_path, ssh_to
+from include.runbook.errors import FactUnreadable
 from include.runbook.goals import (
     command_succeeds,
     compute_services,
@@ -300,7 +301,10 @@ def compare_nova_settings(run: Run, host: Host) -> Step:
         now, kept = outputs
         if not now.ok or not kept.ok or now.stdout != kept.stdout:
             return Verdict(False, f"{settings} is not of the present files: {now.tail or kept.tail or 'it differs'}")
-        found = nova_settings.read_settings(kept.stdout)
+        try:
+            found = nova_settings.read_settings(kept.stdout)
+        except ValueError as unexpected:
+            raise FactUnreadable(daisy.name, f"cat {settings}", str(unexpected)) from None
         met = not (_refuses(run) and any(setting.unexplained for setting in found))
         return Verdict(met, f"{nova_settings.differences_told(found)} (all in {settings})")
 

@@ -150,7 +150,7 @@ def reasons(run: Run) -> Read:
 def reasons_in(output: Output) -> dict[str, str]:
     """Parse what `reasons` read: VM id -> why it stays."""
     words = (line.split(": ", 2) for line in output.stdout.splitlines())
-    return {parts[0].split()[1]: parts[2] for parts in words if len(parts) == 3}
+    return {parts[0].split()[1]: parts[2] for parts in words if len(parts) == 3 and len(parts[0].split()) > 1}
 
 
 def standing_answer(run: Run, compute: Host) -> Read:
