@@ -150,7 +150,7 @@ echo "every host that would be taken down is on release {run.target}\""""
 def _entry(line: str) -> dict[str, object]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
 

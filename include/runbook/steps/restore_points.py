@@ -13,7 +13,7 @@ from datetime import timedelta
 from include.runbook.cinder_archive import CINDER_CONF, TAR, pack, read_sums, sums_in, sums_on_b
 from include.runbook.cluster import Cluster, Compute, Host
 from include.runbook.container import daisys_file, where_daisy_runs
-from include.runbook.custody import shortened, ssh_to
+from include.runbook.custody import ssh_to
 from include.runbook.goals import cloud, release_of, release_probe, returned
 from include.runbook.restore_points import (
     MANIFEST,
@@ -26,7 +26,7 @@ from include.runbook.restore_points import (
     reading,
     release_kept,
 )
-from include.runbook.shell import Output, quote
+from include.runbook.shell import Output, quote, shortened
 from include.runbook.step import Goal, Of, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 from include.runbook.steps.databases import dump_all, schemas_known, versions_of
 from include.runbook.steps.ha import CLUSTER_FILES, cluster_files
