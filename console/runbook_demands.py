@@ -107,10 +107,12 @@ DEMANDS = (
         (),
         "no step of rollback_compute acts on a controller, but for reading and for Nova's own commands on A",
     ),
+    Demand("U1", "begin with all that a rollback needs", ("save_restore_points",)),
     Demand("U1", "forbid switchover", ("forbid_switchover",)),
     Demand("U1", "upgrade B", ("upgrade_b", "start_cluster_on_b", "verify_pacemaker_on_b")),
     Demand("U1", "upgrade every compute", ("drain_computes", "upgrade_compute", "verify_compute_services")),
     Demand("U2", "switch from A to B", ("let_b_take_over", "move_float_ip_to_b", "ban_float_ip_on_a")),
+    Demand("U3", "keep the traces of what failed", ("save_evidence",)),
     Demand(
         "U3",
         "soak for 20 minutes and verify basic function",

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from include.runbook.comparison import compare, expected_of
 from include.runbook.consent import consents, consents_in
+from include.runbook.errors import RunbookError
 from include.runbook.goals import managed
 from include.runbook.perform import Say
 from include.runbook.reach import CredentialsOf, sweep
+from include.runbook.record import Seen
 from include.runbook.record_reading import read_from_daisy
 from include.runbook.step import Run, Verdict
 from include.runbook.steps.cluster_mode import as_found
@@ -50,9 +52,9 @@ def left_behind(now: Survey, mode: Verdict) -> tuple[str, ...]:
 
 async def _lost(run: Run, now: Survey, back: Sequence[str], credentials_of: CredentialsOf, say: Say) -> tuple[str, ...]:
     """Say what is lost since the run began; tell every other difference, too."""
-    before = (await read_from_daisy(run, credentials_of)).before
+    before = await _before(run, credentials_of, say)
     if before is None:
-        say("WARNING: how the cluster was before is not recorded: nothing can be compared with it")
+        say("WARNING: how the cluster was before is not known: nothing can be compared with it")
         return ()
     given = consents(run)
     answers = await sweep(run.cluster, [given], credentials_of)
@@ -60,3 +62,12 @@ async def _lost(run: Run, now: Survey, back: Sequence[str], credentials_of: Cred
     for difference in found.changed:
         say(f"not as before: {difference}")
     return tuple(f"{loss}. {LOST}" for loss in found.lost)
+
+
+async def _before(run: Run, credentials_of: CredentialsOf, say: Say) -> Seen | None:
+    """Return how the run found the cluster, also when it was resumed since; the record fails no run."""
+    try:
+        return (await read_from_daisy(run, credentials_of)).before
+    except RunbookError as error:
+        say(f"WARNING: the run's record could not be read: {error}")
+        return None

@@ -23,6 +23,9 @@ from include.runbook.step import Read, Run
 NOVA_CONF = "nova.conf"
 """What a compute's settings are called among its saved files."""
 
+STORAGE = "storage.tar"
+"""What B's cinder, multipath and Ceph settings are called among its saved files."""
+
 MANIFEST = "manifest.json"
 
 _MARK = "==files=="
@@ -112,15 +115,16 @@ def read_points(output: Output) -> Points:
     """Read what `reading` printed. A manifest that cannot be read lists nothing, and the flaw says why."""
     text, _, rest = output.stdout.partition(_MARK)
     time, _, listed = rest.partition("\n")
-    if not time.strip().isdigit():
+    if re.fullmatch("[0-9]{1,11}", time.strip()) is None:
         return Points(False, (), {}, datetime.fromtimestamp(0, UTC), "" if output.ok else output.tail)
     now = datetime.fromtimestamp(int(time), UTC)
     files = {
-        path: (checksum, int(size)) for checksum, size, path in re.findall(r"(?m)^([0-9a-f]{64}) (\d+) (.+)$", listed)
+        path: (checksum, int(size))
+        for checksum, size, path in re.findall(r"(?m)^([0-9a-f]{64}) ([0-9]{1,18}) (.+)$", listed)
     }
     try:
         return Points(True, tuple(_item(row) for row in json.loads(text)["items"]), files, now)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return Points(True, (), files, now, f"{MANIFEST} is missing or cannot be read")
 
 

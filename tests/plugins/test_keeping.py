@@ -300,6 +300,19 @@ def test_the_last_proof_fails_for_a_vm_that_is_gone_though_nothing_else_is_wanti
 
 
 @pytest.mark.usefixtures("begun")
+def test_a_record_that_is_gone_is_warned_of_and_fails_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from tecs import decisions
+
+    pair = site.cluster.controllers
+    Path(custody.record_path(Run(site.cluster, "100", (), owner=WHOLE))).unlink()
+    proof(monkeypatch, replace(SEEN, active=pair.a.name, releases={pair.a.name: "100", pair.b.name: "100"}, vms={}))
+    decisions.prove()
+    assert "nothing can be compared with it" in caplog.text
+
+
+@pytest.mark.usefixtures("begun")
 def test_a_vm_whose_outage_somebody_has_accepted_may_be_gone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from tecs import decisions
 

@@ -406,7 +406,9 @@ def test_a_parent_that_is_no_run_is_refused_in_words(operator: Make, parent: obj
     pretending = context()
     pretending["dag_run"].conf = {"parent": parent}
     pretending["dag_run"].run_type, pretending["dag_run"].run_id = "operator_triggered", "whole__batch-001"
-    with pytest.raises(AirflowFailException, match="parent: only a batch that rollback_cluster or upgrade_cluster has triggered"):
+    with pytest.raises(
+        AirflowFailException, match="parent: only a batch that rollback_cluster or upgrade_cluster has triggered"
+    ):
         operator("take_lock").execute(pretending)
 
 

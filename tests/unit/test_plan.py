@@ -77,7 +77,9 @@ def test_every_step_can_be_made_and_read_before_anything_is_touched(run: Run, th
         assert each.kind is this
         assert bool(each.action) == this.changes, "a step acts if and only if it says that it changes something"
         assert f"# goal: {each.goal.sentence}" in step_text(each)
-        assert "lines of include/runbook/conf_edit.py" in step_text(each) or len(step_text(each)) < 8000
+        # What is saved of every kind of host takes more words than what is done to one.
+        most = 20_000 if this.name == "save_restore_points" else 8_000
+        assert "lines of include/runbook/conf_edit.py" in step_text(each) or len(step_text(each)) < most
 
 
 def test_a_step_over_many_hosts_is_about_each_of_them(run: Run) -> None:

@@ -228,7 +228,20 @@ def test_an_upgrade_to_the_release_that_it_would_go_back_to_is_refused(upgrade: 
         save(same, old)
 
 
-@pytest.mark.parametrize("printed", ["", "no mark", "{}==files== x", "[]==files== 1", '{"items": [{}]}==files== 1'])
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "",
+        "no mark",
+        "{}==files== x",
+        "{}==files== \N{SUPERSCRIPT TWO}",
+        "{}==files== " + "9" * 5000,
+        "[]==files== 1",
+        "[" * 20_000 + "==files== 1",
+        '{"items": [{}]}==files== 1',
+        f"{{}}==files== 1\n{'a' * 64} {'9' * 5000} x",
+    ],
+)
 def test_a_manifest_that_is_none_lists_nothing(printed: str) -> None:
     assert read_points(Output(0, printed)).items == ()
 

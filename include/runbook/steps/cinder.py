@@ -30,6 +30,7 @@ from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import ssh_to
 from include.runbook.goals import command_succeeds, returned
 from include.runbook.remote_python import function, program
+from include.runbook.restore_points import STORAGE, point_path
 from include.runbook.shell import Output, quote
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 
@@ -88,7 +89,8 @@ tar -tf {quote(target)}.new && rm -f {quote(archived_from(cluster))} && mv {quot
 printf %s "$at" > {quote(archived_from(cluster))}""",
         advice=f"Without these files B's back ends cannot be restored after the reinstallation. While {b.name} is installed, "
         f"put what is missing at its path there (A has a copy) and clear this task. Once it is uninstalled, make "
-        f"{target} on the Daisy host from A's files: `tar -C / -hcf -` with their paths, without the leading slash.",
+        f"{target} on the Daisy host from A's files: `tar -C / -hcf -` with their paths, without the leading slash; "
+        f"or copy {point_path(run, b, STORAGE)}, if an upgrade has saved it.",
     )
 
 

@@ -27,6 +27,9 @@ CLOUD_LISTS = (
     "openstack volume service list",
 )
 
+UNITS = "'openstack-*' 'neutron-*' 'libvirtd*' 'corosync*' 'pacemaker*'"
+"""The units whose states are told, as patterns."""
+
 LOG_DAYS, LOG_FILES, LOG_BYTES = 2, 30, 256 * 1024
 """Of the files written to in two days, which hold any upgrade, the thirty newest; of each its end, some thousand lines."""
 
@@ -147,7 +150,7 @@ echo "every host that would be taken down is on release {run.target}\""""
 def _entry(line: str) -> dict[str, object]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
 
@@ -183,48 +186,43 @@ saved() {{
 
 def _asked(cluster: Cluster, hosts: Sequence[Host]) -> str:
     """Return the lines that ask each host for its evidence. What is asked of several hosts is said once."""
-    told = {host: _evidence(cluster, host) for host in hosts}
-    names = {script: f"of_{number}" for number, script in enumerate(dict.fromkeys(told.values()), 1)}
+    also = {host: "\n".join(f"part {quote(command)}" for command in _own(cluster, host)) or ":" for host in hosts}
+    names = {commands: f"also_{number}" for number, commands in enumerate(dict.fromkeys(also.values()), 1)}
     asked = []
-    for number, (host, script) in enumerate(told.items(), 1):
+    for number, (host, commands) in enumerate(also.items(), 1):
         at = "sh -c" if host == cluster.daisy else ssh_to(cluster, host)
         wait = "\nwait" if number % AT_ONCE == 0 else ""
-        asked.append(f'saved {quote(host.name)} {at} {quote(f"root={quote(host.root)}")}"; ${names[script]}" &{wait}')
-    return "\n".join([*(f"{name}={quote(script)}" for script, name in names.items()), *asked])
+        root = quote(f"root={quote(host.root)}; ")
+        asked.append(f'saved {quote(host.name)} {at} {root}"${names[commands]}; $all" &{wait}')
+    defined = [f"{name}={quote(f'also() {{ {commands}; }}')}" for commands, name in names.items()]
+    return "\n".join([f"all={quote(_OF_EACH)}", *defined, *asked])
 
 
-def _evidence(cluster: Cluster, host: Host) -> str:
-    """Return the script that prints, packed, what is to be known of a host below $root.
-
-    The facts come before the logs: the end may be cut off.
-    """
-    parts = [
-        "uptime",
-        "df -h",
-        "free -m",
-        "systemctl --failed --no-pager",
-        "systemctl list-units --all --no-pager 'openstack-*' 'neutron-*' 'libvirtd*' 'corosync*' 'pacemaker*'",
-        "rpm -qa | grep -i -e openstack -e tecs | sort",
-    ]
-    if host in (cluster.controllers.a, cluster.controllers.b):
-        parts += [CRM_MON, "cibadmin --query", "pcs status --full"]
+def _own(cluster: Cluster, host: Host) -> list[str]:
+    """Return the commands whose answers are of use from this host: those of the pair, and those of the cloud."""
+    of_pair = [CRM_MON, "cibadmin --query", "pcs status --full"]
     if host == cluster.controllers.a:
-        parts += [cloud(cluster, each) for each in CLOUD_LISTS]
-    parts.append(f"journalctl --no-pager --since '-{JOURNAL_HOURS} hours'")
-    commands = "\n".join(f"part {quote(_named(part))} {quote(part)}" for part in parts)
-    logs = " ".join(f'"$root"/var/log/{name}*' for name in LOGS)
-    return f"""\
+        return [*of_pair, *(cloud(cluster, each) for each in CLOUD_LISTS)]
+    return of_pair if host == cluster.controllers.b else []
+
+
+# The facts come before the logs: the end may be cut off.
+_OF_EACH = f"""\
 LC_ALL=C; export LC_ALL
-part() {{ printf '\\n==== %s\\n' "$1"; timeout {PART_SECONDS} sh -c "$2" 2>&1 | tail -c {4 * LOG_BYTES}; }}
+part() {{
+  printf '\\n==== %s\\n' "$(printf '%s\\n' "$1" | head -n 1 | cut -c1-100)"
+  timeout {PART_SECONDS} sh -c "$1" 2>&1 | tail -c {4 * LOG_BYTES}
+}}
 {{
-{commands}
-find {logs} -maxdepth 2 -type f -mtime -{LOG_DAYS} ! -name '*.gz' ! -name '*.xz' -printf '%T@ %p\\n' 2>/dev/null |
-  sort -rn | head -n {LOG_FILES} | cut -d' ' -f2- | while read -r log; do
-    printf '\\n==== %s\\n' "$log"; tail -c {LOG_BYTES} "$log"
-  done
+for facts in uptime 'df -h' 'free -m' 'systemctl --failed --no-pager' \\
+  "systemctl list-units --all --no-pager {UNITS}" 'rpm -qa | grep -i -e openstack -e tecs | sort'
+do part "$facts"; done
+also
+part "journalctl --no-pager --since '-{JOURNAL_HOURS} hours'"
+for name in {" ".join(LOGS)}; do
+  find "$root/var/log/$name"* -maxdepth 2 -type f -mtime -{LOG_DAYS} ! -name '*.gz' ! -name '*.xz' -printf '%T@ %p\\n' 2>/dev/null
+done | sort -rn | head -n {LOG_FILES} | cut -d' ' -f2- | while read -r log; do
+  printf '\\n==== %s\\n' "$log"; tail -c {LOG_BYTES} "$log"
+done
 }} 2>&1 | {MASKED} | head -c {HOST_BYTES} | gzip -c"""
-
-
-def _named(part: str) -> str:
-    """Return what a part is called: its command, and of several the one that says what it is."""
-    return "crm_mon" if part == CRM_MON else part.rpartition(" && ")[2].partition(" | ")[0]
+"""Shell, on a host below $root, that prints, packed, what is to be known of it; `also` is what only it can tell."""

@@ -18,6 +18,7 @@ from include.runbook.goals import cloud, release_of, release_probe, returned
 from include.runbook.restore_points import (
     MANIFEST,
     NOVA_CONF,
+    STORAGE,
     Points,
     point_path,
     points_folder,
@@ -41,7 +42,7 @@ AT_ONCE = 16
 TOLD = 2000
 """Characters of what was found that are told."""
 
-STORAGE, MEMBERSHIP = "storage.tar", "cluster.tar"
+MEMBERSHIP = "cluster.tar"
 CLOUD = "cloud"
 """The folder of what belongs to no host: the databases, their versions, and where the VMs are."""
 
