@@ -56,7 +56,7 @@ def test_three_that_fail_in_three_ways_are_named_at_the_end_and_done_by_themselv
     assert site.finish(run) == "failed"
     assert {task for task in site.failures(run) if task.startswith("E")} == {"E3_name_failures"}
     told = said(site, run, "E3_name_failures")
-    assert f"3 of {COMPUTES} computes are not back: {silent}, {kept}, {stuck}" in told
+    assert f"3 of {COMPUTES} computes are not on release 100: {silent}, {kept}, {stuck}" in told
     b = next(name for name in site.lab.state()["hosts"] if name.endswith("-0-12"))
     once = {name: int(name in computes or name == b) for name in installed(site)}
     assert installed(site) == once | {silent: 0, kept: 0}

@@ -38,7 +38,7 @@ def test_a_compute_that_cannot_be_reached_costs_itself_and_nobody_else_and_is_do
     assert site.finish(run) == "failed"
     failed = {task_id for task_id in site.failures(run) if task_id.startswith("E")}
     assert failed == {"E3_name_failures"}, site.story(run)
-    assert f"1 of 3 computes are not back: {lost}" in said(site, run, "E3_name_failures")
+    assert f"1 of 3 computes are not on release 100: {lost}" in said(site, run, "E3_name_failures")
     assert site.lab.state()["violations"] == []
     assert installed(site) == {"12", "21", "22"}
 
