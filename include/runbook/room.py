@@ -43,7 +43,8 @@ def rooms_to_drain(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
     Batches go one after the other, and every VM stays in the cluster. So when a batch's turn comes, its own VMs and those
     that have fled to it need together what is needed now, out of what is free outside of the batch now: no compute's room
     is counted twice. VMs that cannot be moved, or whose outage is accepted already, need none; and nothing is moved off computes
-    that the run goes on without, the `lost` ones.
+    that the run goes on without, the `lost` ones. Where a run has stopped half-way, computes of earlier batches are out of
+    service now, and in service again when a later batch begins: its room can be told only then.
 
     In the rollback of a whole cluster the cloud may not answer just because B is active and bad. That keeps nobody from
     making A active: every batch asks by itself, when it is.
@@ -83,6 +84,10 @@ def _room_to_drain(run: Run, number: int, lost: Collection[str]) -> Goal:
             so_far = {compute.name for part in parts[: number + 1] for compute in part}
             alike = _fits([vm for vm in left if vm.host in so_far and not vm.reason], _but(free, so_far))
             notes += _of_own_release(run, alike)
+        away = [c.name for part in parts[:number] for c in part if c.name not in free and c.name not in lost]
+        if not found.met and away:
+            told = f"{found.found}; {', '.join(away)} will be back before, and this batch asks again before it begins"
+            return Verdict(True, told)
         return Verdict(found.met, "; ".join([found.found, *notes, *([] if found.met else [ANSWER])]))
 
     names = ", ".join(sorted(compute.name for compute in parts[number]))

@@ -330,6 +330,22 @@ def test_the_room_of_computes_that_later_batches_drain_is_counted_once(compute_r
     assert asked == [False, True, True]
 
 
+def test_a_batch_whose_room_is_on_a_compute_that_comes_back_before_it_does_not_keep_a_run_from_going_on(
+    compute_run: Run, whole: Site
+) -> None:
+    first, second = whole.cluster.computes[:2]
+    vm = {"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": second.name, "Flavor Name": "large"}
+    whole.cloud(servers=[vm], services=[service(first.name, State="down"), service(second.name)])
+    cluster = whole.cluster.model_copy(update={"computes": (first, second), "batch_size": 1})
+    run = replace(compute_run, cluster=cluster, computes=(first, second), dag="rollback_cluster")
+    later = judge(rooms_to_drain(run)[1], whole)
+    assert later.met
+    assert f"{first.name} will be back before, and this batch asks again before it begins" in later.found
+    assert not judge(rooms_to_drain(run, lost=[first.name])[1], whole).met
+    batch = replace(run, computes=(second,), dag="rollback_compute")
+    assert not judge(rooms_to_drain(batch)[0], whole).met, "asked again, it refuses"
+
+
 def test_a_compute_that_is_back_already_need_not_be_drained_again(compute_run: Run, whole: Site) -> None:
     alone(whole, lambda name: service(name, State="down"))
     whole.install(whole.cluster.computes[0], "100")
