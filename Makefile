@@ -67,7 +67,7 @@ test: tools ## check the code and run every test
 	@$(PY) -m pytest $(SIDE_BY_SIDE)
 
 test-nightly: tools ## run the scenarios that are left out of `make test` for want of time
-	@$(PY) -m pytest -m nightly tests/lab
+	@$(PY) -m pytest -m nightly tests/lab tests/rehearsal
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about half an hour, the first time more
 	@$(PY) -m pytest -m cluster tests/cluster
