@@ -110,4 +110,4 @@ def dotted(path: KeyPath) -> str:
 
 def _key(written: str) -> str:
     """Return a key as it is told: one that is no word could be taken for something else, and have no end."""
-    return written if re.fullmatch(r"[\w/*:+ -]{1,80}|\w[\w.-]{0,80}", written) else repr(written[:80])
+    return written if re.fullmatch(r"[\w/*:+? -]{1,80}|\w[\w.-]{0,80}", written) else repr(written[:80])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.cluster import Inventories
 from include.runbook.gate import Decision
@@ -107,7 +108,7 @@ def test_nothing_is_decided_of_an_upgrade_that_never_came_to_its_soak(
     gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = context({gate.SOAK: "upstream_failed", gate.VM: "upstream_failed"}, on_failure="automatic")
-    with pytest.raises(gate.AirflowFailException, match="did not begin"):
+    with pytest.raises(AirflowFailException, match="did not begin"):
         decided(gate, monkeypatch, given)
 
 
@@ -158,7 +159,7 @@ def test_an_upgrade_whose_release_is_not_good_ends_there_and_says_what_follows(
 ) -> None:
     pushed = {(gate.GATE, "return_value"): decision, (gate.GATE, gate.JUDGED): FAILED}
     monkeypatch.setattr(gate, "get_current_context", lambda: context(pushed=pushed))
-    with pytest.raises(gate.AirflowFailException, match="nova-compute: down") as ended:
+    with pytest.raises(AirflowFailException, match="nova-compute: down") as ended:
         gate.go_on()
     assert told in str(ended.value)
 
@@ -175,7 +176,7 @@ def test_a_b_that_could_not_be_upgraded_is_offered_scenario_b(gate: Any, monkeyp
     given["task"].upstream_task_ids = {"A5.7_verify_pacemaker_on_b"}
     monkeypatch.setattr(gate, "get_current_context", lambda: given)
     with pytest.raises(
-        gate.AirflowFailException, match=r'rollback_controller with \{"cluster": "example", "take_over": true'
+        AirflowFailException, match=r'rollback_controller with \{"cluster": "example", "take_over": true'
     ):
         gate.b_upgraded()
 
@@ -185,7 +186,7 @@ def test_nothing_is_offered_where_b_was_not_touched(gate: Any, monkeypatch: pyte
     given = context(states)
     given["task"].upstream_task_ids = {"A5.7_verify_pacemaker_on_b"}
     monkeypatch.setattr(gate, "get_current_context", lambda: given)
-    with pytest.raises(gate.AirflowFailException, match="B is as it was"):
+    with pytest.raises(AirflowFailException, match="B is as it was"):
         gate.b_upgraded()
 
 
