@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from include.runbook import facts
 from include.runbook.cluster import Cluster, Host
-from include.runbook.custody import folder
+from include.runbook.custody import reinstalling_path
 from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
-from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of
+from include.runbook.step import Goal, Read, Run, Verdict, any_of
 
 CRM_MON = """\
 x=$(crm_mon -1 --output-as=xml 2>/dev/null) || x=$(crm_mon -1 -r -f --as-xml) || { s=$?; printf '%s\\n' "$x" >&2; exit $s; }
@@ -83,33 +83,32 @@ def upgrade_note(cluster: Cluster, host: Host) -> str:
     return host.path(f"{cluster.paths.state}/upgrade")
 
 
+def upgrade_under_way(cluster: Cluster, host: Host) -> Read:
+    """Return the read that succeeds while an upgrade of the host has begun and has not ended well."""
+    note = quote(upgrade_note(cluster, host))
+    return Read(host, f"test -e {note} && ! grep -qx done {note}")
+
+
 def returned(run: Run, host: Host) -> Goal:
-    """The host has the target release, and no reinstallation of it is unproven; in an upgrade, no upgrade of it either."""
-    back = _returned(run, host)
-    if not run.upgrades:
-        return back
-    note = quote(upgrade_note(run.cluster, host))
-    whole = command_succeeds(
-        f"no upgrade of {host.name} has begun and not ended",
-        host,
-        f"test ! -e {note} || grep -qx done {note} || {{ echo 'its upgrade has begun and has not ended well'; exit 1; }}",
-    )
-    return all_of(back, whole, sentence=f"{host.name} is on release {run.target}, and its upgrade has ended well")
+    """The host has the target release, and neither a reinstallation nor an upgrade of it has begun and is not proven.
 
-
-def _returned(run: Run, host: Host) -> Goal:
+    Packages alone do not tell: an upgrade that broke off early leaves the old release's name on a host that is neither.
+    """
     cluster = run.cluster
-    under_way = f"test ! -e {quote(folder(cluster) + '/reinstalling/' + host.name)}"
+    reinstalling = f"test ! -e {quote(reinstalling_path(cluster, host))}"
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         release = release_of(cluster, host, outputs[0])
         found = f"{host.name} has " + (f"release {release}" if release else "no release")
         if not outputs[1].ok:
             return Verdict(False, f"{found}, and its reinstallation has begun and is not proven")
+        if outputs[2].ok:
+            note = upgrade_note(cluster, host)
+            return Verdict(False, f"{found}, and its upgrade has begun and has not ended well (as {note} says)")
         return Verdict(release == run.target, found)
 
-    reads = (release_probe(cluster, host), Read(cluster.daisy, under_way))
-    return Goal(f"{host.name} is back on release {run.target}", reads, judge)
+    reads = (release_probe(cluster, host), Read(cluster.daisy, reinstalling), upgrade_under_way(cluster, host))
+    return Goal(f"{host.name} is {'' if run.upgrades else 'back '}on release {run.target}", reads, judge)
 
 
 def taken_down(run: Run, host: Host) -> Goal:

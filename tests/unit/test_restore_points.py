@@ -156,6 +156,33 @@ def test_an_upgrade_that_has_begun_never_replaces_what_it_has_saved(upgrade: Run
     assert {key: row["sha256"] for key, row in listed(upgrade).items()} == before
 
 
+def test_a_host_whose_upgrade_broke_off_never_replaces_what_was_saved_of_it_whatever_its_packages_say(
+    upgrade: Run, old: Site
+) -> None:
+    b, first = upgrade.cluster.controllers.b, upgrade.cluster.computes[0]
+    save(upgrade, old)
+    before = {key: row["sha256"] for key, row in listed(upgrade).items()}
+    for host in (b, first):
+        old.write(host, f"{upgrade.cluster.paths.state}/upgrade", "begun\n")
+    old.write(b, "/etc/cinder/cinder.conf", "[DEFAULT]\nenabled_backends = of 101\n")
+    old.write(first, upgrade.cluster.paths.nova_conf, "of 101\n")
+    assert not save(upgrade, old).acted
+
+    (Path(points_folder(upgrade)) / "daisy/tecs.conf").unlink()
+    age(upgrade)
+    assert save(upgrade, old).acted
+    assert {key: row["sha256"] for key, row in listed(upgrade).items()} == before
+
+
+def test_a_host_that_is_half_upgraded_and_was_never_saved_stops_the_upgrade(upgrade: Run, old: Site) -> None:
+    b = upgrade.cluster.controllers.b
+    old.write(b, f"{upgrade.cluster.paths.state}/upgrade", "begun\n")
+    with pytest.raises(
+        GoalNotReached, match=r"not everything of .* is saved; it has release 100, and its upgrade has begun"
+    ):
+        save(upgrade, old)
+
+
 def test_the_databases_are_dumped_again_where_the_dump_is_old_and_nothing_has_been_upgraded(
     upgrade: Run, old: Site
 ) -> None:

@@ -134,6 +134,20 @@ def test_a_node_that_is_back_is_not_uninstalled(run: Run, ready: Site) -> None:
     assert not do("uninstall_compute", run, ready).acted
 
 
+def test_a_node_that_is_half_upgraded_is_taken_down_whatever_its_packages_say_and_is_back_once_it_is_installed(
+    run: Run, ready: Site
+) -> None:
+    """The upgrade broke off before it came to the package by which the release is told."""
+    compute = run.computes[0]
+    ready.install(compute, "100")
+    note = ready.write(compute, f"{run.cluster.paths.state}/upgrade", "begun\n")
+    assert do("uninstall_compute", run, ready).acted
+    installs(ready, compute)
+    assert do("install_computes", run, ready).acted
+    assert not note.exists()
+    assert not do("uninstall_compute", run, ready).acted
+
+
 def test_a_node_whose_installation_is_not_proven_is_uninstalled_again(run: Run, ready: Site) -> None:
     ready.install(run.computes[0], "100")
     ready.note_reinstallation(run.computes[0])

@@ -12,13 +12,14 @@ from include.runbook import host_keys
 from include.runbook.both_views import a_is_active
 from include.runbook.cluster import Cluster, Host
 from include.runbook.container import installer_runs_inside, run_inside, same_inside, where_daisy_runs
-from include.runbook.custody import reinstalling_path
+from include.runbook.custody import reinstalling_path, ssh_to
 from include.runbook.goals import (
     command_succeeds,
     not_installed,
     only_peer_banned,
     returned,
     taken_down,
+    upgrade_note,
 )
 from include.runbook.remote_python import conf_edit
 from include.runbook.shell import quote
@@ -116,6 +117,10 @@ def _install(name: str, run: Run, daisy: Host, hosts: Sequence[Host]) -> Step:
     cluster = run.cluster
     staged, conf = daisy.path(run.staged_bin), installed_conf(cluster)
     notes = " ".join(quote(reinstalling_path(cluster, host)) for host in hosts)
+    # Where the bin leaves the disk as it is, the note of an upgrade that is undone now outlives it.
+    undone = "\n".join(
+        f"{ssh_to(cluster, host)} {quote(f'rm -f {quote(upgrade_note(cluster, host))}')} || exit $?" for host in hosts
+    )
     inside = installer_runs_inside(cluster)
     idle = _no_installer_runs(daisy)
     directory, command = staged.rsplit("/", 1)[0], f"{quote(staged)} conf_file {quote(conf)}"
@@ -145,6 +150,7 @@ trap 'rm -f "$log"' EXIT
 {run_inside(cluster, directory, command) if inside else command} 2>&1 | tee "$log"
 grep -q {quote(SUCCESS)} "$log" || {{ echo "the installer did not report: {SUCCESS}" >&2; exit 1; }}
 ( {host_keys.repin_reinstalled(cluster, hosts)} ) || exit $?
+{undone}
 rm -f {notes}""",
         advice="Read the installer's lines above. The host is not back until the installer has reported success; clear the "
         "failed task to run it again.",

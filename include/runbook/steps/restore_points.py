@@ -1,7 +1,8 @@
 """U1: everything that a rollback needs is on the Daisy host before an upgrade changes anything.
 
 A host that is not on the old release any more has nothing left to save: what was saved of it before stays, and is never
-replaced. So an upgrade that is resumed half-way keeps what it needs to go back.
+replaced. Nor has one whose upgrade broke off, whatever its packages say. So an upgrade that is resumed half-way keeps what it
+needs to go back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from include.runbook.cinder_archive import CINDER_CONF, TAR, pack, read_sums, su
 from include.runbook.cluster import Cluster, Compute, Host
 from include.runbook.container import daisys_file, where_daisy_runs
 from include.runbook.custody import ssh_to
-from include.runbook.goals import cloud, release_of, release_probe, returned
+from include.runbook.goals import cloud, release_of, release_probe, returned, upgrade_note, upgrade_under_way
 from include.runbook.restore_points import (
     MANIFEST,
     NOVA_CONF,
@@ -132,6 +133,17 @@ def points_whole(run: Run) -> Goal:
     return _judged(run, sentence, find)
 
 
+def _on_release(run: Run, node: Host) -> tuple[Read, Read]:
+    """Return the reads that tell whether the node still is on the release that is kept."""
+    return release_probe(run.cluster, node), upgrade_under_way(run.cluster, node)
+
+
+def _has_left(run: Run, node: Host, outputs: Sequence[Output]) -> bool:
+    """True when the node has another release, or none, or an upgrade of it has begun, as `_on_release` was answered."""
+    release, upgrading = outputs
+    return release_of(run.cluster, node, release) != release_kept(run) or upgrading.ok
+
+
 def points_of(run: Run, node: Host) -> Goal:
     """What is saved of the node is from its present installation of the old release, or it has left that release since."""
     cluster, old = run.cluster, release_kept(run)
@@ -142,16 +154,16 @@ def points_of(run: Run, node: Host) -> Goal:
         items = [points.item(node.name, thing.what) for thing in things]
         listed = [item for item in items if item is not None and item.release == old]
         if len(listed) < len(things):
-            return Verdict(
-                False, f"not everything of {node.name} is saved; it has {f'release {has}' if has else 'none'}"
-            )
-        if has != old:
+            begun = ", and its upgrade has begun" if outputs[2].ok else ""
+            told = f"it has {f'release {has}' if has else 'none'}{begun}"
+            return Verdict(False, f"not everything of {node.name} is saved; {told}")
+        if _has_left(run, node, outputs[1:3]):
             return Verdict(True, f"{node.name} has left release {old}; what was saved of it before stays")
-        other = any(item.installed_at != outputs[2].stdout.strip() for item in listed)
+        other = any(item.installed_at != outputs[3].stdout.strip() for item in listed)
         told = "is from another installation" if other else f"is saved, of {min(item.at for item in listed):%F %T}"
         return Verdict(not other, f"what {node.name} needs {told}")
 
-    reads = (reading(run), release_probe(cluster, node), Read(node, _installed_at(cluster)))
+    reads = (reading(run), *_on_release(run, node), Read(node, _installed_at(cluster)))
     return Goal(f"what {node.name} needs to come back is saved", reads, judge)
 
 
@@ -172,9 +184,9 @@ def _unchanged(run: Run, node: Host) -> Goal:
     cluster, things = run.cluster, _things(run, node)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
-        if release_of(cluster, node, outputs[0]) != release_kept(run):
+        if _has_left(run, node, outputs[:2]):
             return Verdict(True, f"{node.name} has left the release")
-        for thing, here, there in zip(things, outputs[1::2], outputs[2::2], strict=True):
+        for thing, here, there in zip(things, outputs[2::2], outputs[3::2], strict=True):
             now, saved = read_sums(here), read_sums(there)
             needed = f"/{thing.needs.lstrip('/')}"
             if needed not in now:
@@ -185,7 +197,7 @@ def _unchanged(run: Run, node: Host) -> Goal:
         return Verdict(True, f"{node.name} is as it was saved")
 
     sums = [read for thing in things for read in (Read(node, thing.sums), Read(cluster.daisy, thing.saved_sums))]
-    return Goal(f"{node.name} is as it was saved", (release_probe(cluster, node), *sums), judge)
+    return Goal(f"{node.name} is as it was saved", (*_on_release(run, node), *sums), judge)
 
 
 def _saved_as_it_is(run: Run, node: Host) -> Goal:
@@ -211,12 +223,12 @@ def _told_in_short(goal: Goal) -> Goal:
 
 def _recent(run: Run, nodes: Sequence[Host]) -> Goal:
     """The databases were dumped shortly before the upgrade begins; once it has begun, that dump is the one that counts."""
-    cluster, old = run.cluster, release_kept(run)
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         points = read_points(outputs[0])
         dumps = [item for item in points.items if item.host == CLOUD]
-        left = [n.name for n, o in zip(nodes, outputs[1:], strict=True) if release_of(cluster, n, o) != old]
+        answers = zip(nodes, outputs[1::2], outputs[2::2], strict=True)
+        left = [node.name for node, *answered in answers if _has_left(run, node, answered)]
         if not dumps:
             return Verdict(False, "no database is saved")
         oldest = min(item.at for item in dumps)
@@ -227,7 +239,7 @@ def _recent(run: Run, nodes: Sequence[Host]) -> Goal:
         return Verdict(points.now - oldest <= RECENT, f"the databases were saved at {oldest:%F %T} UTC")
 
     sentence = f"the databases were saved in the {RECENT.seconds // 60} minutes before the upgrade"
-    return Goal(sentence, (reading(run), *(release_probe(cluster, node) for node in nodes)), judge)
+    return Goal(sentence, (reading(run), *(read for node in nodes for read in _on_release(run, node))), judge)
 
 
 def _installed_at(cluster: Cluster) -> str:
@@ -319,6 +331,7 @@ def _functions(run: Run) -> str:
     # That a node has no release at all is an answer, too.
     probe = (
         f"LC_ALL=C; export LC_ALL; release=$({cluster.probes.release}); at=$({cluster.probes.installed_at}); "
+        'if test -e "$note" && ! grep -qx done "$note"; then release="between two releases"; fi; '
         'printf \'%s\\n%s\\n\' "$release" "$at"'
     )
     return f"""\
@@ -330,10 +343,11 @@ noted() {{
 "installed_at": "%s"}}\\n' "$1" "$2" "$3" "$size" "$sum" "$at" "$4" > ".items/$2.$1"
 }}
 probe={quote(probe)}
-# HOST WHAT SCRIPT SSH...: the file WHAT of HOST is what SCRIPT prints there, while it is on the old release
+# HOST WHAT SCRIPT NOTE SSH...: the file WHAT of HOST is what SCRIPT prints there, while it is on the old release; NOTE says
+# where it has noted its upgrade
 fetched() {{
-  host=$1; what=$2; script=$3; shift 3
-  told=$("$@" "$probe") || {{ missed "$what of $host (its release is not told)"; return; }}
+  host=$1; what=$2; script=$3; note=$4; shift 4
+  told=$("$@" "$note; $probe") || {{ missed "$what of $host (its release is not told)"; return; }}
   test "$(printf '%s\\n' "$told" | head -n 1)" = {quote(cluster.release_reports[old])} || {{
     echo "$host" >> .left; echo "$host is not on release {old}: what was saved of it stays"; return; }}
   mkdir -p "$host" && "$@" "$script" > "$host/$what.new" && test -s "$host/$what.new" && mv "$host/$what.new" "$host/$what" &&
@@ -344,8 +358,9 @@ fetched() {{
 
 def _fetched(run: Run, node: Host) -> str:
     """Return the lines that fetch what is saved of a node."""
+    noted = quote(f"note={quote(upgrade_note(run.cluster, node))}")
     lines = [
-        f"fetched {quote(node.name)} {thing.what} {quote(thing.save)} {ssh_to(run.cluster, node)}"
+        f"fetched {quote(node.name)} {thing.what} {quote(thing.save)} {noted} {ssh_to(run.cluster, node)}"
         for thing in _things(run, node)
     ]
     return lines[0] if len(lines) == 1 else "{\n" + "\n".join(lines) + "\n}"
