@@ -21,6 +21,8 @@ CHANGING = {kind.task_id for kind in KINDS.values() if kind.changes}
 OPTIONAL = {kind.name for kind in KINDS.values() if kind.optional}
 """Steps whose failure stops nothing: there is nothing to be resumed."""
 
+UPGRADE = "upgrade_cluster"
+
 _numbers = itertools.count(1)
 
 
@@ -174,3 +176,46 @@ def has_nothing_left_to_do(site: Site, dag: str) -> None:
 def ending_in(site: Site, *numbers: str) -> tuple[str, ...]:
     """The site's hosts whose addresses end in these numbers."""
     return tuple(name for name in site.lab.state()["hosts"] if name.rsplit("-", 1)[-1] in numbers)
+
+
+# ---- upgrades --------------------------------------------------------------------------------------------------------
+
+
+def releases(site: Site) -> set[str]:
+    """The releases of the nodes, as the lab knows them."""
+    return {host["release"] for host in site.lab.state()["hosts"].values() if host["role"] != "daisy"}
+
+
+def host(site: Site, number: str) -> str:
+    """The site's host whose address ends in this number."""
+    return ending_in(site, number)[0]
+
+
+def vms(site: Site) -> dict[str, str]:
+    """Every VM with its state."""
+    return {vm["name"]: vm["status"] for vm in site.lab.state()["vms"]}
+
+
+def rollback_of(site: Site, run: Run) -> Run:
+    """The rollback that the upgrade has started."""
+    return site.airflow.run("rollback_cluster", f"{run.run_id}__rollback")
+
+
+def is_upgraded(site: Site, before: dict[str, str]) -> None:
+    """The cluster is on the new release: B active, no ban, every VM, and nothing done that must not be."""
+    _is_well(site, "101", "12", before)
+
+
+def is_back(site: Site, before: dict[str, str]) -> None:
+    """The cluster is as it was before the upgrade: the old release, A active, no ban, every VM, and nothing done wrong."""
+    _is_well(site, "100", "11", before)
+    assert site.lab.run("daisy", "cat /var/lib/tecs-rollback/lock").stdout == ""
+
+
+def _is_well(site: Site, release: str, active: str, before: dict[str, str]) -> None:
+    truth = site.lab.state()
+    assert truth["violations"] == []
+    assert releases(site) == {release}
+    assert truth["cluster"]["active"] == host(site, active)
+    assert truth["cluster"]["constraints"] == []
+    assert vms(site) == before

@@ -16,7 +16,7 @@ from include.cluster_lab import cloud_files
 from include.cluster_lab.cloud_files import DATABASES
 from include.cluster_lab.cloud_layer import FLAVOR, IMAGE
 from include.cluster_lab.cloud_rest import POLL, CloudRest
-from include.cluster_lab.cloud_services import PORTS
+from include.cluster_lab.cloud_services import NOVA_API, PORTS
 from include.cluster_lab.host import Host
 from include.cluster_lab.site import CLOUD, COMPUTES
 from include.lab.errors import LabError
@@ -77,6 +77,10 @@ class Cloud:
             server["availability_zone"] = f"nova:{host}"
             self._rest.ask("POST", "nova", "/v2.1/servers", {"server": server})
         self._await(f"{len(wanted)} VMs ACTIVE, each on its own compute", lambda: self._have(wanted), BEGINS_WITHIN)
+
+    def let_nova_api_fail(self, fails: bool) -> None:
+        """Nova's API does not answer, or does so again."""
+        self._host.run("systemctl", "stop" if fails else "start", NOVA_API.unit)
 
     def schemas(self) -> dict[str, int | list[str]]:
         """The version of every database: alembic's revisions, or the newest migration where a database has none."""

@@ -24,6 +24,7 @@ from include.cluster_lab.audits import FloatIpWatch
 from include.cluster_lab.base_tree import base_tree
 from include.cluster_lab.cloud_layer import layers
 from include.cluster_lab.commands import run
+from include.cluster_lab.flaws import FlawWatch
 from include.cluster_lab.host import NETMASK
 from include.cluster_lab.lab import Lab, Options, lay_programs
 from include.cluster_lab.reception import Reception
@@ -90,17 +91,19 @@ def _serve(options: Options, base: Path, cloud_layers: tuple[Path, ...], started
     run(["ip", "link", "set", traces.BRIDGE, "up"])
     lab = Lab(options, base, cloud_layers, attach_disk(), say)
     reception = Reception(lab)
-    watch = FloatIpWatch((lab.a, lab.b), lab.journal)
+    watches = (FloatIpWatch((lab.a, lab.b), lab.journal), FlawWatch(lab))
     try:
         reception.open()
         lab.start()
-        watch.start()
+        for watch in watches:
+            watch.start()
         _write_for_the_product(lab)
         _announce(options, list(lab.hosts), time.monotonic() - started)
         threading.Event().wait()
     finally:
-        if watch.is_alive():
-            watch.end()
+        for watch in watches:
+            if watch.is_alive():
+                watch.end()
         reception.close()
 
 

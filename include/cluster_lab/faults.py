@@ -10,12 +10,14 @@ from typing import Any
 from include.cluster_lab.site import HOSTS
 from include.lab.errors import LabError
 from include.lab.faults import SSH_ACTIONS, VALUES
+from include.lab.topology import BAD_RELEASE, GOOD_RELEASE
 from include.lab.world import FOREVER
 
 HOST_ACTIONS = ("down", "up", "cut", "join")
 KEYS = {
     "ssh": {"ssh", "do", "status", "stderr", "seconds", "count"},
     "installer": {"installer", "factor", "count"},
+    "flaw": {"flaw", "release"},
     "host": {"host", "do"},
     "clear": {"clear"},
 }
@@ -35,6 +37,9 @@ def kind_of(fault: dict[str, Any]) -> str:
             _check_aim(fault["ssh"])
         case "installer":
             _one_of("installer", fault["installer"], VALUES["installer"])
+        case "flaw":
+            _one_of("flaw", fault["flaw"], ("api_fails",))
+            _one_of("release", fault.get("release"), (GOOD_RELEASE, BAD_RELEASE))
         case "host":
             _one_of("host", fault["host"], tuple(host.name for host in HOSTS))
             _one_of("do", fault.get("do"), HOST_ACTIONS)

@@ -84,6 +84,8 @@ def inventory(host_keys: dict[str, str], schemas: dict[str, Any] | None = None) 
         },
         "target_release": GOOD_RELEASE,
         "batch_size": 1,
+        # As long as three looks take, after which a failure holds.
+        "soak": 90,
         # Real programs need real seconds: the product's limits are the runbook's.
         "pace": 1,
     }

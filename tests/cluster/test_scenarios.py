@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from console.stack import Stack, free_port
 from include.cluster_lab.client import ClusterLabClient
 from tests.scenarios import (
     Site,
@@ -27,26 +23,6 @@ SCENARIOS = [
     ("A", "rollback_cluster", ("12", "21", "22")),
 ]
 """A starting state, the scenario that is for it, and which hosts are reinstalled."""
-
-PATIENCE = 900.0
-
-
-@pytest.fixture(scope="module")
-def stack(lab: ClusterLabClient, folder: Path) -> Iterator[Stack]:
-    """Airflow, running, with the lab's inventory and connection."""
-    stack = Stack(folder / "stack", labs=lab.state_dir)
-    try:
-        stack.up(port=free_port(0))
-        yield stack
-    finally:
-        stack.down()
-
-
-@pytest.fixture
-def site(lab: ClusterLabClient, stack: Stack) -> Iterator[Site]:
-    """The lab's site; a test puts it into the state where its scenario begins."""
-    with stack.running().airflow() as airflow:
-        yield Site("cluster-lab", lab, airflow, stack, PATIENCE)
 
 
 @pytest.mark.parametrize(("scenario", "dag", "reinstalled"), SCENARIOS)

@@ -10,51 +10,20 @@ from typing import Any
 import pytest
 
 from console.airflow_api import Run
-from tests.scenarios import CHANGING, Site
+from tests.scenarios import CHANGING, UPGRADE, Site, host, is_back, is_upgraded, releases, rollback_of, vms
 
 from .conftest import on
 from .test_api import do, status
 from .test_drains import answer
 from .test_faults import rest
 
-UPGRADE, ROLLBACK = "upgrade_cluster", "rollback_cluster"
+ROLLBACK = "rollback_cluster"
 
 
 @pytest.fixture(autouse=True)
 def patience(site: Site) -> None:
     """An upgrade has twice the steps of a rollback."""
     site.patience = 600
-
-
-def releases(site: Site) -> set[str]:
-    """The releases of the nodes, as the lab knows them."""
-    return {host["release"] for host in site.lab.state()["hosts"].values() if host["role"] != "daisy"}
-
-
-def host(site: Site, number: str) -> str:
-    """The site's host whose address ends in this number."""
-    return next(name for name in site.lab.state()["hosts"] if name.endswith(f"-{number}"))
-
-
-def vms(site: Site) -> dict[str, str]:
-    """Every VM with its state."""
-    return {vm["name"]: vm["status"] for vm in site.lab.state()["vms"]}
-
-
-def rollback_of(site: Site, run: Run) -> Run:
-    """The rollback that the upgrade has started."""
-    return site.airflow.run(ROLLBACK, f"{run.run_id}__rollback")
-
-
-def is_back(site: Site, before: dict[str, str]) -> None:
-    """The cluster is as it was before the upgrade: the old release, A active, no ban, every VM, and nothing done wrong."""
-    truth = site.lab.state()
-    assert releases(site) == {"100"}
-    assert truth["cluster"]["active"] == host(site, "11")
-    assert truth["cluster"]["constraints"] == []
-    assert vms(site) == before
-    assert truth["violations"] == []
-    assert site.lab.run("daisy", "cat /var/lib/tecs-rollback/lock").stdout == ""
 
 
 @on("upgraded")
@@ -65,12 +34,7 @@ def test_a_cluster_is_upgraded_and_then_has_nothing_left_to_do(site: Site) -> No
 
     run = site.airflow.run(UPGRADE, "night-1")
     assert site.finish(run) == "success", site.story(run)
-    truth = site.lab.state()
-    assert releases(site) == {"101"}
-    assert truth["cluster"]["active"] == host(site, "12")
-    assert truth["cluster"]["constraints"] == []
-    assert vms(site) == before
-    assert truth["violations"] == []
+    is_upgraded(site, before)
 
     journal = site.journal()
     again = site.start(UPGRADE)
