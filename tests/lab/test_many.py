@@ -30,6 +30,7 @@ def installed(site: Site) -> set[str]:
     return {name.rsplit("-", 1)[-1] for name, count in counts.items() if count}
 
 
+@pytest.mark.nightly
 @on("lossy")
 def test_a_compute_that_cannot_be_reached_costs_itself_and_nobody_else_and_is_done_when_it_is_back(site: Site) -> None:
     lost = compute(site, 23)
