@@ -178,6 +178,13 @@ def ending_in(site: Site, *numbers: str) -> tuple[str, ...]:
     return tuple(name for name in site.lab.state()["hosts"] if name.rsplit("-", 1)[-1] in numbers)
 
 
+def validated(site: Site, run: Run) -> dict[str, str]:
+    """What a validation has kept: check -> result and what was found."""
+    kept = site.lab.run("daisy", "cat /var/lib/tecs-rollback/validation/*.json").stdout
+    mine = next(each for each in map(json.loads, kept.splitlines()) if each["run_id"] == run.run_id)
+    return {finding["check"]: f"{finding['result']}: {finding['found']}" for finding in mine["findings"]}
+
+
 # ---- upgrades --------------------------------------------------------------------------------------------------------
 
 

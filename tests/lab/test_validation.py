@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
-from console.airflow_api import Run
-from tests.scenarios import Site
+from tests.scenarios import Site, host, validated
 
 from .conftest import on
-
-
-def result(site: Site, run: Run) -> dict[str, str]:
-    """What the validation of this run has kept: check -> result and what was found."""
-    kept = site.lab.run("daisy", "cat /var/lib/tecs-rollback/validation/*.json").stdout
-    mine = next(each for each in map(json.loads, kept.splitlines()) if each["run_id"] == run.run_id)
-    return {finding["check"]: f"{finding['result']}: {finding['found']}" for finding in mine["findings"]}
-
-
-def host(site: Site, number: str) -> str:
-    return next(name for name in site.lab.state()["hosts"] if name.endswith(f"-{number}"))
 
 
 @on("validated")
 def test_a_good_cluster_wants_nothing_and_each_of_ten_problems_is_found_by_name(site: Site) -> None:
     run = site.start("validate_cluster")
     assert site.finish(run) == "success", site.story(run)
-    assert {found for found in result(site, run).values() if not found.startswith("ok")} == set()
+    assert {found for found in validated(site, run).values() if not found.startswith("ok")} == set()
 
     a, b, first, second = (host(site, number) for number in ("11", "12", "21", "22"))
     node = site.lab.run(b, "crm_node -n").stdout.strip()
@@ -44,7 +30,7 @@ def test_a_good_cluster_wants_nothing_and_each_of_ten_problems_is_found_by_name(
 
     run = site.start("validate_cluster")
     assert site.finish(run) == "failed"
-    wanting = {check: found for check, found in result(site, run).items() if not found.startswith("ok")}
+    wanting = {check: found for check, found in validated(site, run).items() if not found.startswith("ok")}
     told = "\n".join(f"{check}: {found}" for check, found in wanting.items())
     for seeded in (
         "is corrupt",
