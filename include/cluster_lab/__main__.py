@@ -1,4 +1,4 @@
-"""The cluster lab's command line: `python -m include.cluster_lab prepare | up | start | down | state | ssh | begin | fault`."""
+"""The cluster lab's command line: `python -m include.cluster_lab --help` lists its commands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from include.cluster_lab.client import ClusterLabClient
 from include.cluster_lab.cloud_layer import layers
 from include.cluster_lab.director import direct, remove_lab
 from include.cluster_lab.lab import Options
+from include.cluster_lab.machine import require_able
 from include.cluster_lab.pacemaker import TRANSPORTS
 from include.lab.errors import LabError
 from include.lab.start_states import SCENARIOS
@@ -26,6 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     except LabError as error:
         print(f"cluster lab: {error}", file=sys.stderr)
         return 1
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    require_able(print)
+    print("the cluster lab can run on this machine")
+    return 0
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
@@ -99,8 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         "fault": (_fault, "inject a fault"),
         "ssh": (_ssh, "log in to a host, or run a command there"),
     }
-    prepare = commands.add_parser("prepare", help="make what every site is made from, and keep it on this machine")
-    prepare.set_defaults(do=_prepare)
+    for name, do, text in (
+        ("check", _check, "see whether the site can be made on this machine; installs the programs that it lacks"),
+        ("prepare", _prepare, "make what every site is made from, and keep it on this machine"),
+    ):
+        commands.add_parser(name, help=text).set_defaults(do=do)
     made = {}
     for name, (do, text) in texts.items():
         made[name] = commands.add_parser(name, help=text)

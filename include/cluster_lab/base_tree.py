@@ -8,39 +8,27 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from include.cluster_lab import cloud_tree, tree_recipe
 from include.cluster_lab.apt_settings import debian_sources, passed_on
-from include.cluster_lab.commands import run
+from include.cluster_lab.machine import Say, install_programs
 from include.lab.errors import LabError
 
 CACHE = Path("/var/cache/tecs-cluster-lab")
 LOG = CACHE / "build.log"
-MACHINE_PROGRAMS = {
-    "debootstrap": "debootstrap",
-    "systemd-nspawn": "systemd-container",
-    "ip": "iproute2",
-    "losetup": "mount",
-    "mkfs.ext4": "e2fsprogs",
-    "nsenter": "util-linux",
-    "ssh-keygen": "openssh-client",
-}
-
-Say = Callable[[str], None]
 
 
 def base_tree(say: Say) -> Path:
     """The whole base tree, built first if this machine has none of this name. To be read only."""
     tree = CACHE / f"base-{_fingerprint()}"
-    _install_programs(say)
+    install_programs(say)
     CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -56,19 +44,6 @@ def _fingerprint() -> str:
     recipes = (tree_recipe, cloud_tree)
     text = b"".join(Path(str(recipe.__file__)).read_bytes() for recipe in recipes)
     return hashlib.sha256(text).hexdigest()[:12]
-
-
-def _install_programs(say: Say) -> None:
-    """This machine has the programs that make and run hosts."""
-    missing = [package for program, package in MACHINE_PROGRAMS.items() if shutil.which(program) is None]
-    if not missing:
-        return
-    if shutil.which("apt-get") is None:
-        raise LabError(f"this machine lacks {', '.join(missing)} and has no apt-get; the cluster lab needs Debian 12+")
-    say(f"installing on this machine: {' '.join(missing)}")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update"], timeout=300, env=env)
-    run(["apt-get", "install", "--yes", "--no-install-recommends", *missing], timeout=600, env=env)
 
 
 def _build(tree: Path, say: Say) -> None:

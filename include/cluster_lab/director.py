@@ -27,6 +27,7 @@ from include.cluster_lab.commands import run
 from include.cluster_lab.flaws import FlawWatch
 from include.cluster_lab.host import NETMASK
 from include.cluster_lab.lab import Lab, Options, lay_programs
+from include.cluster_lab.machine import require_able, require_root
 from include.cluster_lab.reception import Reception
 from include.cluster_lab.shared_disk import attach_disk
 from include.cluster_lab.site import DAISY, GATEWAY, NAME, connection, inventory
@@ -43,7 +44,7 @@ class _Stop(BaseException):
 
 def direct(options: Options) -> None:
     """Make the lab and serve it until SIGTERM or SIGINT; nothing of it is left on this machine at the end."""
-    _require_root()
+    require_able(say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     started = time.monotonic()
@@ -66,7 +67,7 @@ def direct(options: Options) -> None:
 
 def remove_lab(state: Path) -> None:
     """No lab of this state directory runs, and nothing of one is left; another directory's lab is refused."""
-    _require_root()
+    require_root()
     owner = _owner()
     if owner is None:
         return
@@ -211,11 +212,6 @@ def _require_free_network() -> None:
             raise LabError(
                 f"the lab's network {ours} is in use here: route {route['dst']} on {route.get('dev', 'no interface')}"
             )
-
-
-def _require_root() -> None:
-    if os.geteuid() != 0:
-        raise LabError("the cluster lab needs root: it makes network namespaces, mounts and control groups")
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
