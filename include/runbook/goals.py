@@ -83,10 +83,10 @@ def upgrade_note(cluster: Cluster, host: Host) -> str:
     return host.path(f"{cluster.paths.state}/upgrade")
 
 
-def upgrade_under_way(cluster: Cluster, host: Host) -> Read:
-    """Return the read that succeeds while an upgrade of the host has begun and has not ended well."""
+def no_upgrade_under_way(cluster: Cluster, host: Host) -> Read:
+    """Return the read that succeeds where no upgrade of the host has begun, or it has ended well."""
     note = quote(upgrade_note(cluster, host))
-    return Read(host, f"test -e {note} && ! grep -qx done {note}")
+    return Read(host, f"test ! -e {note} || grep -qx done {note}")
 
 
 def returned(run: Run, host: Host) -> Goal:
@@ -102,12 +102,12 @@ def returned(run: Run, host: Host) -> Goal:
         found = f"{host.name} has " + (f"release {release}" if release else "no release")
         if not outputs[1].ok:
             return Verdict(False, f"{found}, and its reinstallation has begun and is not proven")
-        if outputs[2].ok:
+        if not outputs[2].ok:
             note = upgrade_note(cluster, host)
             return Verdict(False, f"{found}, and its upgrade has begun and has not ended well (as {note} says)")
         return Verdict(release == run.target, found)
 
-    reads = (release_probe(cluster, host), Read(cluster.daisy, reinstalling), upgrade_under_way(cluster, host))
+    reads = (release_probe(cluster, host), Read(cluster.daisy, reinstalling), no_upgrade_under_way(cluster, host))
     return Goal(f"{host.name} is {'' if run.upgrades else 'back '}on release {run.target}", reads, judge)
 
 

@@ -19,7 +19,7 @@ def test_this_machine_can() -> None:
     assert said == [], "the fixtures of the other tests have installed what was missing"
 
 
-@pytest.mark.parametrize(("program", "what"), [("unshare", [*KERNEL][0]), ("losetup", "loop devices")])
+@pytest.mark.parametrize(("program", "what"), [("unshare", next(iter(KERNEL))), ("losetup", "loop devices")])
 def test_a_kernel_that_does_not_let_root_is_named_with_what_it_refuses(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, what: str
 ) -> None:

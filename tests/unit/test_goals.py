@@ -69,13 +69,16 @@ def test_a_probes_locale_is_fixed(cluster: Cluster) -> None:
     assert goals.release_probe(cluster, cluster.computes[0]).command.startswith("LC_ALL=C; export LC_ALL; rpm -q")
 
 
-def test_a_host_is_back_when_it_has_the_target_release_and_no_reinstallation_is_unproven(run: Run) -> None:
+def test_a_host_is_back_when_it_has_the_target_release_and_no_reinstallation_or_upgrade_is_unproven(run: Run) -> None:
     goal = goals.returned(run, run.computes[0])
-    assert judged(goal, said("100"), said("", 0)).met
-    assert not judged(goal, said("101"), said("", 0)).met
-    half = judged(goal, said("100"), said("", 1))
+    assert judged(goal, said("100"), said("", 0), said("", 0)).met
+    assert not judged(goal, said("101"), said("", 0), said("", 0)).met
+    half = judged(goal, said("100"), said("", 1), said("", 0))
     assert not half.met
-    assert "has begun and is not proven" in half.found
+    assert "its reinstallation has begun and is not proven" in half.found
+    between = judged(goal, said("100"), said("", 0), said("", 1))
+    assert not between.met
+    assert "its upgrade has begun and has not ended well (as /" in between.found
 
 
 # ---- the HA pair -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from include.runbook.cinder_archive import CINDER_CONF, TAR, pack, read_sums, su
 from include.runbook.cluster import Cluster, Compute, Host
 from include.runbook.container import daisys_file, where_daisy_runs
 from include.runbook.custody import ssh_to
-from include.runbook.goals import cloud, release_of, release_probe, returned, upgrade_note, upgrade_under_way
+from include.runbook.goals import cloud, no_upgrade_under_way, release_of, release_probe, returned, upgrade_note
 from include.runbook.restore_points import (
     MANIFEST,
     NOVA_CONF,
@@ -135,13 +135,13 @@ def points_whole(run: Run) -> Goal:
 
 def _on_release(run: Run, node: Host) -> tuple[Read, Read]:
     """Return the reads that tell whether the node still is on the release that is kept."""
-    return release_probe(run.cluster, node), upgrade_under_way(run.cluster, node)
+    return release_probe(run.cluster, node), no_upgrade_under_way(run.cluster, node)
 
 
 def _has_left(run: Run, node: Host, outputs: Sequence[Output]) -> bool:
     """True when the node has another release, or none, or an upgrade of it has begun, as `_on_release` was answered."""
-    release, upgrading = outputs
-    return release_of(run.cluster, node, release) != release_kept(run) or upgrading.ok
+    release, no_upgrade = outputs
+    return release_of(run.cluster, node, release) != release_kept(run) or not no_upgrade.ok
 
 
 def points_of(run: Run, node: Host) -> Goal:
@@ -154,7 +154,7 @@ def points_of(run: Run, node: Host) -> Goal:
         items = [points.item(node.name, thing.what) for thing in things]
         listed = [item for item in items if item is not None and item.release == old]
         if len(listed) < len(things):
-            begun = ", and its upgrade has begun" if outputs[2].ok else ""
+            begun = "" if outputs[2].ok else ", and its upgrade has begun"
             told = f"it has {f'release {has}' if has else 'none'}{begun}"
             return Verdict(False, f"not everything of {node.name} is saved; {told}")
         if _has_left(run, node, outputs[1:3]):
