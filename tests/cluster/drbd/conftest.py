@@ -112,7 +112,7 @@ class Pair:
         return said if perform(self.step(name), self, self.plan, said.append).acted else []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Two running guests with a resource file and nothing else."""
     with tempfile.TemporaryDirectory(prefix="drbd-", dir="/tmp") as name:

@@ -226,6 +226,8 @@ def _command(packages: Packages, work: Path, number: int) -> list[str]:
     name, other = NAMES[number - 1], NAMES[2 - number]
     share = packages.tree / "usr/share"
     return [
+        # Guests end with the tests, also where these are killed.
+        *("setpriv", "--pdeathsig", "KILL"),
         str(packages.tree / "usr/bin/qemu-system-x86_64"),
         *("-L", str(share / "seabios"), "-L", str(share / "qemu")),
         *("-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1"),
