@@ -15,6 +15,9 @@ from console.errors import ApiError
 PAGE = 100
 """Airflow returns at most this many entries a page."""
 
+ANSWERED_WITHIN = 30.0
+"""Seconds in which Airflow answers a request."""
+
 FINISHED_RUN = frozenset({"success", "failed"})
 
 
@@ -87,7 +90,7 @@ class Airflow:
 
     def __init__(self, url: str, user: str, password: str, transport: httpx.BaseTransport | None = None) -> None:
         # trust_env: a proxy meant for the internet must not be asked for an address on this machine
-        self._http = httpx.Client(base_url=url, timeout=30, trust_env=False, transport=transport)
+        self._http = httpx.Client(base_url=url, trust_env=False, transport=transport)
         self._user = user
         self._password = password
         self._token: str | None = None
@@ -106,9 +109,10 @@ class Airflow:
         answer = self._send("GET", "/api/v2/monitor/health", login=False)
         return {name: _component_health(name, part) for name, part in answer.items() if isinstance(part, Mapping)}
 
-    def warm_up(self) -> None:
-        """The execution API, which tasks call, has built its models: only its first answer takes seconds."""
-        self._send("GET", "/execution/health/ping", login=False)
+    def warm_up(self, within: float) -> None:
+        """The execution API, which tasks call, has built its models: only its first answer takes seconds, or `within` of them
+        where the machine is busy."""
+        self._send("GET", "/execution/health/ping", login=False, timeout=within)
 
     def dags(self) -> list[Dag]:
         """Every DAG that Airflow has read and not since found gone."""
@@ -197,10 +201,11 @@ class Airflow:
         json: Mapping[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
         login: bool = True,
+        timeout: float = ANSWERED_WITHIN,
     ) -> Any:
         headers = {"Authorization": f"Bearer {self._logged_in()}"} if login else {}
         try:
-            answer = self._http.request(method, path, json=json, params=params, headers=headers)
+            answer = self._http.request(method, path, json=json, params=params, headers=headers, timeout=timeout)
         except httpx.HTTPError as error:
             raise ApiError(f"Airflow at {self._http.base_url} did not answer {method} {path}: {error}") from error
         if answer.status_code == 401 and login and self._token is not None:

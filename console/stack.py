@@ -301,7 +301,7 @@ class Stack:
                 told |= healthy
                 missing = HEALTHY_COMPONENTS - healthy
                 if not missing:
-                    airflow.warm_up()
+                    airflow.warm_up(max(1.0, deadline - time.monotonic()))
                     return
                 if time.monotonic() > deadline:
                     raise StackError(
