@@ -5,6 +5,7 @@ Retry rules are written by class: a lost connection may be tried again, a failed
 
 from __future__ import annotations
 
+from include.runbook.redaction import masked
 from include.runbook.shell import last_lines, printable, shortened
 
 MESSAGE_LIMIT = 20_000
@@ -24,11 +25,11 @@ def _report(sentence: str, output: str = "", advice: str = "") -> str:
 class RunbookError(Exception):
     """The root of every failure that this project reports by itself. `message` is what the operator reads.
 
-    Parts of it come from hosts and requests, so it is made printable here, for every kind at once.
+    Parts of it come from hosts and requests, so it is made printable here, and secrets are masked, for every kind at once.
     """
 
     def __init__(self, message: str) -> None:
-        self.message = shortened(printable(message), MESSAGE_LIMIT)
+        self.message = shortened(masked(printable(message)), MESSAGE_LIMIT)
         super().__init__(self.message)
 
     def _rebuild_from(self, *arguments: object) -> None:
