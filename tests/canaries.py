@@ -71,7 +71,9 @@ class Canaries:
         with psycopg2.connect(re.sub(r"^postgresql\+\w+:", "postgresql:", address)) as connection:
             cursor = connection.cursor()
             cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
-            for (table,) in cursor.fetchall():
+            tables = [table for (table,) in cursor.fetchall()]
+            assert {"xcom", "rendered_task_instance_fields", "dag_run", "log"} <= set(tables), tables
+            for table in tables:
                 cursor.execute(f'SELECT one::text FROM "{table}" AS one')
                 # What is kept as bytes is shown in hex, which is one of the forms.
                 text = "\n".join(row for (row,) in cursor.fetchall())
