@@ -28,8 +28,11 @@ class RunbookError(Exception):
     Parts of it come from hosts and requests, so it is made printable here, and secrets are masked, for every kind at once.
     """
 
+    may_hold_secrets = True
+
     def __init__(self, message: str) -> None:
-        self.message = shortened(masked(printable(message)), MESSAGE_LIMIT)
+        told = printable(message)
+        self.message = shortened(masked(told) if self.may_hold_secrets else told, MESSAGE_LIMIT)
         super().__init__(self.message)
 
     def _rebuild_from(self, *arguments: object) -> None:
@@ -41,7 +44,12 @@ class RunbookError(Exception):
 
 
 class InventoryError(RunbookError):
-    """The inventory of a cluster is not usable: file, line, key and what was expected, one problem per line."""
+    """The inventory of a cluster is not usable: file, line, key and what was expected, one problem per line.
+
+    Nothing in it comes from a host, and what follows `password:` here is what is wrong with a key of that name.
+    """
+
+    may_hold_secrets = False
 
 
 class RequestRefused(RunbookError):
