@@ -10,7 +10,7 @@ SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down bench test test-nightly test-cluster runtime tools
+.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down audit bench test test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ lab-cluster-down: runtime ## end the lab of real HA hosts and its Airflow, and r
 
 bench: runtime ## measure what orchestration adds, for 1, 10 and 50 computes
 	@$(PY) -m console.bench
+
+audit: tools ## write the bill of materials and look for known vulnerabilities: OSV=url asks another service than PyPI
+	@$(PY) -m console.audit $(if $(OSV),--osv '$(OSV)')
 
 test: tools ## check the code and run every test
 	@$(PY) -m ruff check .

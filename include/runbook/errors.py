@@ -5,6 +5,7 @@ Retry rules are written by class: a lost connection may be tried again, a failed
 
 from __future__ import annotations
 
+from include.runbook.redaction import masked
 from include.runbook.shell import last_lines, printable, shortened
 
 MESSAGE_LIMIT = 20_000
@@ -24,11 +25,14 @@ def _report(sentence: str, output: str = "", advice: str = "") -> str:
 class RunbookError(Exception):
     """The root of every failure that this project reports by itself. `message` is what the operator reads.
 
-    Parts of it come from hosts and requests, so it is made printable here, for every kind at once.
+    Parts of it come from hosts and requests, so it is made printable here, and secrets are masked, for every kind at once.
     """
 
+    may_hold_secrets = True
+
     def __init__(self, message: str) -> None:
-        self.message = shortened(printable(message), MESSAGE_LIMIT)
+        told = printable(message)
+        self.message = shortened(masked(told) if self.may_hold_secrets else told, MESSAGE_LIMIT)
         super().__init__(self.message)
 
     def _rebuild_from(self, *arguments: object) -> None:
@@ -40,7 +44,12 @@ class RunbookError(Exception):
 
 
 class InventoryError(RunbookError):
-    """The inventory of a cluster is not usable: file, line, key and what was expected, one problem per line."""
+    """The inventory of a cluster is not usable: file, line, key and what was expected, one problem per line.
+
+    Nothing in it comes from a host, and what follows `password:` here is what is wrong with a key of that name.
+    """
+
+    may_hold_secrets = False
 
 
 class RequestRefused(RunbookError):

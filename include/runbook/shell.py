@@ -6,6 +6,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from include.runbook.redaction import masked
+
 TAIL_LINES = 12
 TEXT_LIMIT = 6000
 """Characters of one text that are shown or kept: a step's script and the end of its output are shorter than that."""
@@ -66,8 +68,8 @@ def shortened(text: str, most: int = TEXT_LIMIT) -> str:
 
 
 def last_lines(text: str, count: int = TAIL_LINES) -> str:
-    """Return the last `count` non-empty lines of `text`, printable."""
-    lines = [line.rstrip() for line in printable(text).splitlines() if line.strip()]
+    """Return the last `count` non-empty lines of `text`, printable and without secrets."""
+    lines = [line.rstrip() for line in masked(printable(text)).splitlines() if line.strip()]
     return "\n".join(line[:400] for line in lines[-count:])
 
 

@@ -16,6 +16,7 @@ from include.runbook.goals import returned, taken_down
 from include.runbook.plan import plan_text
 from include.runbook.preconditions import look, look_and_survey
 from include.runbook.record_events import begun, surveyed
+from include.runbook.redaction import masked
 from include.runbook.request import batches
 from include.runbook.rollout import Stage, Tally, back, count, count_batches, ready
 from include.runbook.shell import printable
@@ -231,7 +232,7 @@ def prove(computes_back: Sequence[str] = ()) -> None:
 
 
 def _say(line: str) -> None:
-    (log.warning if line.startswith("WARNING: ") else log.info)(printable(line))
+    (log.warning if line.startswith("WARNING: ") else log.info)(masked(printable(line)))
 
 
 def _named(names: list[str]) -> list[str]:

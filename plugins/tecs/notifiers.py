@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import html
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,9 @@ from include.runbook.notice import Notice
 
 LIMIT = 10.0
 """Seconds that a task waits for its notices in all: half of what Airflow leaves a process whose task has ended."""
+
+
+_SILENT = logging.Logger("a hook whose failures are told here", logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class _Attempt(threading.Thread):
                 wanted = NOTIFIERS[self.notify.by]
                 made = getattr(import_module(wanted.module), wanted.name)
                 notifier = made(**wanted.arguments(self.notify, _without_secrets(self.notice)))
+                # Hooks log the whole address when it cannot be reached, and not every process masks what they log.
+                notifier.hook._log = _SILENT
                 # Not called as a whole: that would take what hosts have said for a template of Jinja's.
                 notifier.notify({})
         except Exception as error:  # whatever a mail server or a library may come up with

@@ -17,6 +17,7 @@ from include.runbook.cluster import Host
 from include.runbook.errors import HostUnreachable, LockHeld, RunbookError
 from include.runbook.perform import READ_LIMIT, Outcome, begin, finish, folder_of, job_age, narrowed, perform
 from include.runbook.plan import hosts_of, step_text
+from include.runbook.redaction import masked
 from include.runbook.shell import last_lines
 from include.runbook.step import Run, Step, kind
 from tecs.cancelling import REASON
@@ -117,8 +118,8 @@ class RunbookStep(SSHOperator):
         hosts.read_custody()
 
     def _say(self, line: str) -> None:
-        """Log a line of a step; what the step itself calls a warning is logged as one."""
-        (self.log.warning if "WARNING: " in line else self.log.info)(line)
+        """Log a line of a step, without secrets; what the step itself calls a warning is logged as one."""
+        (self.log.warning if "WARNING: " in line else self.log.info)(masked(line))
 
     def _may_act(self, context: Context, step: Step, run: Run, hosts: SshHosts) -> None:
         require_living_parent(context)

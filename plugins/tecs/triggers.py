@@ -19,6 +19,7 @@ from include.runbook.errors import RunbookError
 from include.runbook.notice import Notice
 from include.runbook.perform import PASSWORD_PROMPT
 from include.runbook.reach import connect, run
+from include.runbook.redaction import masked
 from include.runbook.shell import printable
 from tecs.cancelling import REASON
 from tecs.notifiers import send
@@ -65,16 +66,18 @@ class JobTrigger(BaseTrigger):
                     while True:
                         seen = job.read_look(await run(connection, self._host, job.look(self.folder, offset)), offset)
                         lost_since = None
-                        self._show(seen.output)
                         offset = seen.offset
+                        # A line may come in several looks: what is new is read, and shown, together with what it ends.
+                        unended += seen.output
                         if seen.ended and len(seen.output) < job.CHUNK:
+                            self._show(unended)
                             yield TriggerEvent({"begun": self.begun, "warned": warned})
                             return
-                        # A prompt may come in two looks: what is new is read together with the line that it ends.
-                        unended += seen.output
                         if PASSWORD_PROMPT in unended.lower() and not seen.ended:
                             await self._refuse_password(connection)
-                        unended = unended.rpartition("\n")[2][-400:]
+                        whole = len(unended) if len(unended) > job.CHUNK else unended.rfind("\n") + 1
+                        self._show(unended[:whole])
+                        unended = unended[whole:]
                         warned = warned or self._warn_when_late()
                         await asyncio.sleep(pause)
                         pause = min(SLOWEST, pause * 1.5)
@@ -126,6 +129,6 @@ class JobTrigger(BaseTrigger):
             threading.Thread(target=sending.run, args=arguments, daemon=True).start()
 
     def _show(self, output: str) -> None:
-        for line in printable(output).splitlines():
+        for line in masked(printable(output)).splitlines():
             if line.strip():
                 self.log.info(line[:400])

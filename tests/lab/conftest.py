@@ -14,6 +14,7 @@ import yaml
 from console.stack import Stack, free_port
 from include.lab.client import LabClient
 from include.lab.topology import make_inventory
+from tests.canaries import PLANTED, Canaries, made, plant_in_connections
 from tests.loopback import free_network
 from tests.receivers import WebServer, serving
 from tests.scenarios import Site
@@ -46,6 +47,7 @@ LABS = {
     "flawed-compute": ("good", ()),
     "flawed-api": ("good", ()),
     "half-upgraded": ("good", ()),
+    "canaries": ("C", ()),
 }
 """The labs that the tests use: in which starting state each begins, and with what options. All start together, because
 Airflow reads the choice of clusters when it reads the DAGs."""
@@ -55,6 +57,7 @@ TOLD = {"notify": [{"by": "http", "connection": "tecs-told"}]}
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "api": TOLD,
+    "canaries": {"notify": [{"by": "http", "connection": name} for name in ("tecs-hook", "tecs-dead-hook")]},
     "killed": TOLD,
     "replicated-a": {"storage": "local"},
     "replicated-b": {"storage": "local", "replicated": {"db": "WebData", "mongodb": "mongodb"}},
@@ -87,7 +90,15 @@ def told() -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="session")
-def fleet(folder: Path, told: WebServer, request: pytest.FixtureRequest) -> Iterator[dict[str, LabClient]]:
+def canaries() -> Canaries:
+    """Secrets of one lab, to be searched for in everything that its runs have written."""
+    return Canaries({name: made() for name in PLANTED})
+
+
+@pytest.fixture(scope="session")
+def fleet(
+    folder: Path, told: WebServer, canaries: Canaries, request: pytest.FixtureRequest
+) -> Iterator[dict[str, LabClient]]:
     """Every lab that a test is for, running; their inventories and connections lie together, where Airflow reads them."""
     wanted = {item.callspec.params.get("site") for item in request.session.items if hasattr(item, "callspec")}
     (folder / "clusters").mkdir()
@@ -105,7 +116,8 @@ def fleet(folder: Path, told: WebServer, request: pytest.FixtureRequest) -> Iter
             lab = LabClient.start(file, folder / "labs" / name, "--scenario", scenario, "--pace", PACE, *options)
             labs[name] = lab
             (folder / "clusters" / f"{name}.yaml").write_text(lab.inventory.read_text())
-            connections |= json.loads((lab.state_dir / "connections.json").read_text())
+            own = json.loads((lab.state_dir / "connections.json").read_text())
+            connections |= plant_in_connections(canaries, own, told.port) if name == "canaries" else own
         (folder / "connections.json").write_text(json.dumps(connections))
         yield labs
     finally:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from include.runbook.cluster import Notify
 from include.runbook.notice import Event, Notice
@@ -141,6 +142,17 @@ def test_a_server_that_is_not_there_is_said_without_any_secret(hook: WebServer, 
     assert "NOT sent by http (tecs_hook): ConnectionError" in line
     assert "Connection refused" in line
     assert "hidden" not in line
+
+
+def test_airflows_own_hook_does_not_log_the_address_either(hook: WebServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """The process that tells of a missed deadline writes what hooks log as it is."""
+    hook.shutdown()
+    hook.server_close()
+    with structlog.testing.capture_logs() as logged:
+        send(HOOK)
+    assert PATH not in str(logged)
+    told = capfd.readouterr()
+    assert PATH not in told.out + told.err
 
 
 def test_a_connection_that_is_not_there_is_named(told: Told) -> None:

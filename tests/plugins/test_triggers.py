@@ -127,6 +127,14 @@ def test_output_is_streamed_while_the_job_runs(
     assert told.messages == ["first", "last"]
 
 
+def test_a_secret_that_the_job_prints_is_masked_though_it_comes_in_two_looks(
+    servers: SshHosts, key: asyncssh.SSHKey, folder: str, told: Told
+) -> None:
+    sh(job.start(folder, "printf 'login: admin passw'; sleep 0.7; echo 'ord=hidden in the end'; sleep 0.7", 60))
+    event(watch(servers, key, folder))
+    assert told.messages == ["login: admin password=*** in the end"]
+
+
 def test_output_that_is_no_utf_8_is_told_to_its_end(
     servers: SshHosts, key: asyncssh.SSHKey, folder: str, told: Told
 ) -> None:

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from include.runbook.errors import CommandFailed, InventoryError
 from include.runbook.redaction import masked
+from include.runbook.shell import last_lines
 
 SECRETS = (
     "export OS_PASSWORD=hunter2",
@@ -53,3 +55,14 @@ def test_a_hostile_output_costs_no_time() -> None:
     for text in ("password" * 20_000, "a" * 100_000, "mysql " * 5_000, "--secret" * 5_000, "x://" * 20_000):
         masked(text)
     assert time.process_time() - begun < 5
+
+
+def test_no_failure_repeats_a_secret_that_a_host_has_printed() -> None:
+    told = str(CommandFailed("A4.7", "host-1", "repair", 1, "login with password=hidden refused", "mend it"))
+    assert "password=*** refused" in told
+    assert "hidden" not in told
+    assert last_lines("a line\nmysql://nova:hidden@host/nova") == "a line\nmysql://***@host/nova"
+
+
+def test_what_is_wrong_with_a_key_of_an_inventory_stays_readable() -> None:
+    assert str(InventoryError("x.yaml:3: databases.password: unknown key")).endswith("password: unknown key")
