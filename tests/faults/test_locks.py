@@ -104,7 +104,7 @@ def wrong(trial: Trial, pair: Sequence[Run], answers: Sequence[tuple[Run, str, i
         return f"refused without a name: {refused}"
     allowed = {one.owner for one in pair if not trial.held or trial.releasing or one.take_over}
     dead = {"rollback_compute/dead"} if trial.held and not trial.releasing else set()
-    free = {"nobody"} if trial.releasing or trial.killed and not trial.held else set()
+    free = {"nobody"} if trial.releasing or (trial.killed and not trial.held) else set()
     return "" if owner in allowed | dead | free else f"held by {owner}"
 
 
