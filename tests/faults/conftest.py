@@ -19,6 +19,7 @@ from include.lab.topology import make_inventory
 from tests.loopback import free_network
 from tests.scenarios import Site
 
+from .elsewhere import ELSEWHERE, NOT_INJECTED
 from .figures import Figures, Ledger
 
 HERE = Path(__file__).parent
@@ -79,6 +80,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("faults")
         for line in ledger.table():
             terminalreporter.line(line)
+        for fault, tests in ELSEWHERE.items():
+            terminalreporter.line(
+                f"elsewhere: {fault}: {', '.join(sorted({test.partition('::')[0] for test in tests}))}"
+            )
+        for fault, reason in NOT_INJECTED.items():
+            terminalreporter.line(f"not injected: {fault}: {reason}")
     for line in config.stash[SKIPPED]:
         terminalreporter.line(f"skipped: {line}")
     for line in ledger.unsound(config.stash[PASSED]):
