@@ -13,7 +13,7 @@ from .test_crashes import SCENARIOS, counted, finished_or_resumed
 pytestmark = pytest.mark.faults
 
 DROPS = {"before": "drop_before", "after": "drop_after"}
-READING = r"^(?!.*\n*# \S+ \w+ on )"
+READING = r"(?s)^(?!.*# \S+ \w+ on )"
 """Any command that is not the action of a step."""
 
 
@@ -49,5 +49,6 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
 
     # Steps whose goal was true already had no command to lose.
     injected = len(names) + len(hosts) - len(site.lab.state()["faults"])
+    site.lab.fault({"clear": True})
     count(counted(site, injected, resumed))
     audit(site, ending_in(site, *SCENARIOS[dag][1]))
