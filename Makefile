@@ -10,7 +10,7 @@ SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down audit bench test test-nightly test-cluster runtime tools
+.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down audit bench test test-faults test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ test: tools ## check the code and run every test
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@$(PY) -m pytest $(SIDE_BY_SIDE)
+
+test-faults: tools ## inject every fault of the matrix, count what came of it, and print the table: hours
+	@$(PY) -m pytest -m "faults or not faults" tests/faults
 
 test-nightly: tools ## run the scenarios that are left out of `make test` for want of time
 	@$(PY) -m pytest -m nightly tests/lab tests/rehearsal

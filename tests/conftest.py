@@ -15,7 +15,7 @@ settings.register_profile("same", derandomize=True, deadline=None, database=None
 settings.register_profile("nightly", max_examples=3000, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-ASKED_FOR = ("cluster", "nightly")
+ASKED_FOR = ("cluster", "faults", "nightly")
 LONGEST = ("tests/lab/", "tests/rehearsal/")
 """Whole scenarios: they begin first, so that nobody waits for them alone at the end."""
 

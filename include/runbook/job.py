@@ -91,10 +91,11 @@ if ! mkdir "$d" 2>/dev/null; then
   test -d "$d" || {{ echo "cannot make $d" >&2; exit 2; }}
   echo attached; exit 0
 fi
-cat > "$d/script" <<'{end}'
+# Half a script, on a full disk, must never run: then there is no job.
+cat > "$d/script" <<'{end}' || {{ rm -r "$d"; exit 2; }}
 {script}
 {end}
-cat > "$d/run" <<'{end}'
+cat > "$d/run" <<'{end}' || {{ rm -r "$d"; exit 2; }}
 cd "$1" || exit 2
 printf '%s %s %s\\n' "$$" "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" \\
   "$(cat /proc/sys/kernel/random/boot_id)" > pid.new && mv pid.new pid

@@ -41,19 +41,24 @@ def owns_lock(run: Run) -> str:
 
 
 def take(run: Run) -> str:
-    """Return the script that takes the lock, or ends with status HELD and prints who has it."""
+    """Return the script that takes the lock, or ends with status HELD and prints who has it.
+
+    Taking over puts the new lock in the place of the old one in one move: a run that was not asked to take over finds no
+    moment in which the cluster is free. A lock that could not be written whole, on a full disk, is nobody's and is not made.
+    """
     path = quote(lock_path(run))
     over = "true" if run.take_over else "false"
     return f"""\
 lock={path}
 mkdir -p "$(dirname "$lock")" || exit 2
-printf '%s\\n%s\\n%s\\n%s\\n' {quote(run.owner)} {quote(run.dag)} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > "$lock.$$"
 trap 'rm -f "$lock.$$"' EXIT
+printf '%s\\n%s\\n%s\\n%s\\n' {quote(run.owner)} {quote(run.dag)} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \\
+  > "$lock.$$" || exit 2
 if ln "$lock.$$" "$lock" 2>/dev/null; then echo taken; exit 0; fi
 if {owns_lock(run)}; then echo 'held by this run already'; exit 0; fi
 if {over}; then
   aside="$lock.taken-over-$(date -u +%Y%m%dT%H%M%SZ)-$$"
-  mv "$lock" "$aside" && ln "$lock.$$" "$lock" && echo "taken over from:" && cat "$aside" && exit 0
+  ln "$lock" "$aside" && mv -f "$lock.$$" "$lock" && echo "taken over from:" && cat "$aside" && exit 0
 fi
 cat "$lock"
 exit {HELD}

@@ -213,3 +213,16 @@ def test_a_script_is_run_as_it_is_written(folder: str) -> None:
 def test_the_same_run_step_and_host_always_name_the_same_job() -> None:
     assert job.job_id("lab", "run", "install", "c1") == job.job_id("lab", "run", "install", "c1")
     assert job.job_id("lab", "run", "install", "c1") != job.job_id("lab", "run", "installc", "1")
+
+
+def test_on_a_full_disk_no_half_written_script_is_run_and_the_job_can_be_started_later(
+    folder: str, tmp_path: Path
+) -> None:
+    script = f"touch {tmp_path}/ran\n" + "# what follows is lost\n" * 200 + "exit 3"
+    begun = sh(f"trap '' XFSZ\nulimit -f 1\n{job.start(folder, script, 10)}")
+    assert begun.status == 2
+    assert "started" not in begun.stdout
+    assert not Path(folder).exists()
+    assert not (tmp_path / "ran").exists()
+    assert "started" in sh(job.start(folder, script, 10)).stdout
+    assert ended(folder).detail == "3"

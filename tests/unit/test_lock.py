@@ -71,3 +71,29 @@ def test_only_its_holder_releases_it(run: Run, shell: LocalShell) -> None:
 def test_a_hostile_owner_is_text_and_nothing_else(run: Run, shell: LocalShell, tmp_path: Path) -> None:
     take(replace(run, owner=f"a'; touch {tmp_path}/hacked; '$(touch {tmp_path}/hacked)", user="`id`"), shell)
     assert not (tmp_path / "hacked").exists()
+
+
+@pytest.mark.parametrize("program", ["ln", "mv", "cat", "head", "date"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_while_a_dead_runs_lock_is_taken_over_nobody_who_was_not_asked_to_finds_it_free(
+    run: Run, shell: LocalShell, tmp_path: Path, program: str, when: str
+) -> None:
+    take(run, shell)
+    rival = tmp_path / "rival"
+    rival.write_text(lock.take(replace(run, owner="rival")))
+    attempt = f"sh {rival} >> {tmp_path}/said"
+    own = f'command {program} "$@"'
+    order = f"{attempt}; {own}" if when == "before" else f"{own}; status=$?; {attempt}; return $status"
+    script = f"{program}() {{ {order}; }}\n" + lock.take(replace(run, owner="other/run-2", take_over=True))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "taken\n" not in (tmp_path / "said").read_text()
+    assert Path(lock.lock_path(run)).read_text().splitlines()[0] == "other/run-2"
+
+
+def test_on_a_full_disk_no_lock_is_made_that_is_nobodys(run: Run, shell: LocalShell) -> None:
+    Path(lock.lock_path(run)).parent.mkdir(parents=True)
+    full = f"trap '' XFSZ\nulimit -f 0\n{lock.take(run)}"
+    assert shell.run(run.cluster.daisy, full, 10).status == 2
+    assert list(Path(lock.lock_path(run)).parent.iterdir()) == []
+    assert take(run, shell) == "taken\n"

@@ -1,0 +1,57 @@
+"""Faults that are injected by other tests, and faults that no test injects, with the reason: the table ends with both."""
+
+from __future__ import annotations
+
+ELSEWHERE = {
+    "a changing step fails with status 1, each once": (
+        "tests/lab/test_scenarios.py::test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do",
+    ),
+    "worker and triggerer die during the install": (
+        "tests/lab/test_faults.py::test_the_worker_and_the_triggerer_are_killed_during_the_install_and_one_installer_runs",
+    ),
+    "task or run marked failed while the installer runs": (
+        "tests/lab/test_faults.py::test_marking_the_task_failed_ends_the_remote_job_though_no_triggerer_watches_and_the_run_can_be_resumed",
+        "tests/lab/test_faults.py::test_marking_the_whole_run_failed_ends_the_job_of_its_batch_and_the_batch_goes_no_further",
+    ),
+    "host refuses connections": (
+        "tests/lab/test_many.py::test_a_compute_that_cannot_be_reached_costs_itself_and_nobody_else_and_is_done_when_it_is_back",
+    ),
+    "host hangs": (
+        "tests/unit/test_steps_evidence.py::test_a_host_that_hangs_is_cut_off_and_what_it_has_told_is_kept",
+    ),
+    "host reboots while a job runs": (
+        "tests/unit/test_job.py::test_a_job_whose_process_was_killed_is_lost_and_not_polled_for_ever",
+        "tests/unit/test_job.py::test_a_process_that_got_the_same_number_later_is_not_taken_for_the_job",
+    ),
+    "endless and binary output": (
+        "tests/plugins/test_ssh.py::test_a_host_that_never_ends_printing_is_not_waited_for",
+        "tests/unit/test_job.py::test_one_look_never_returns_more_than_a_chunk",
+        "tests/unit/test_job.py::test_output_that_is_no_utf_8_is_counted_in_its_own_bytes",
+    ),
+    "host key changed without a reinstallation": (
+        "tests/unit/test_host_keys.py::test_a_host_that_shows_another_key_than_the_pinned_is_refused_and_nothing_of_it_accepted",
+    ),
+    "disk full under the lock or a job's script": (
+        "tests/unit/test_lock.py::test_on_a_full_disk_no_lock_is_made_that_is_nobodys",
+        "tests/unit/test_job.py::test_on_a_full_disk_no_half_written_script_is_run_and_the_job_can_be_started_later",
+    ),
+    "two runs through Airflow on one cluster": (
+        "tests/lab/test_faults.py::test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_it_over_only_explicitly",
+    ),
+    "two hundred computes, of which some fail": (
+        "tests/lab/test_hundreds.py::test_three_that_fail_in_three_ways_are_named_at_the_end_and_done_by_themselves_afterwards",
+    ),
+}
+"""What is injected, and the tests that do it. They are run by `make test` and `make test-nightly` and count nothing here."""
+
+NOT_INJECTED = {
+    "a task of an upgrade dies": "the upgrade's scenarios are broken and resumed in tests/lab/test_upgrade.py, not killed",
+    "black-holed and half-open connections": "the lab's network is the loopback: nothing on it can be lost without root",
+    "a host restarts in the middle of a step, through Airflow": "the lab's hosts have no boot of their own to lose processes at",
+    "disk full on a node, or under Daisy's other files": "the lab's hosts have no file systems of their own",
+    "clock skew": "the lab's hosts have the machine's clock",
+    "MaxSessions, MaxStartups": "the lab's SSH server has no such limits",
+    "two runs of one id in two Airflow installations": "the lock cannot tell them apart: see docs/operations.md",
+    "fifty clusters at once": "not measured",
+}
+"""What is not injected, and why."""

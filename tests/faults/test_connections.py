@@ -1,0 +1,54 @@
+"""The connection of every changing step is lost before its command, after it, or with its answer on the way."""
+
+from __future__ import annotations
+
+import pytest
+
+from include.runbook.scenarios import BATCH_OF
+from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
+
+from .conftest import Count
+from .test_crashes import SCENARIOS, counted, finished_or_resumed
+
+pytestmark = pytest.mark.faults
+
+DROPS = {"before": "drop_before", "after": "drop_after"}
+READING = r"(?s)^(?!.*# \S+ \w+ on )"
+"""Any command that is not the action of a step."""
+
+
+def changing_steps(site: Site, dag: str) -> list[str]:
+    """The names of the scenario's changing steps, those of its batches among them."""
+    dags = {dag, BATCH_OF.get(dag, dag)}
+    tasks = {task.task_id for each in dags for task in site.airflow.tasks(each)} & CHANGING
+    return sorted(task_id.partition("_")[2] for task_id in tasks)
+
+
+@pytest.mark.parametrize(
+    ("site", "dag", "when"),
+    [
+        pytest.param((f"{dag.partition('_')[2]}-dropped-{when}", state), dag, when, id=f"{dag}-{when}")
+        for dag, (state, _) in SCENARIOS.items()
+        for when in DROPS
+    ],
+    indirect=["site"],
+)
+def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_once(
+    site: Site, dag: str, when: str, count: Count
+) -> None:
+    names = changing_steps(site, dag)
+    for name in names:
+        site.lab.fault({"ssh": {"match": rf"# \S+ {name} on "}, "do": DROPS[when]})
+    hosts = list(site.lab.state()["hosts"])
+    for host in hosts:
+        site.lab.fault({"ssh": {"host": host, "match": READING}, "do": DROPS[when]})
+
+    run = site.start(dag, **asked_for(site, dag))
+    ended, resumed = finished_or_resumed(site, run, most=len(names) + len(hosts))
+    assert ended == "success", site.story(run)
+
+    # Steps whose goal was true already had no command to lose.
+    injected = len(names) + len(hosts) - len(site.lab.state()["faults"])
+    site.lab.fault({"clear": True})
+    count(counted(site, injected, resumed))
+    audit(site, ending_in(site, *SCENARIOS[dag][1]))

@@ -1,0 +1,175 @@
+"""Every task of every scenario dies once, at its start, in the middle and at its end; each process of Airflow dies, too."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from console.airflow_api import Run
+from console.errors import ApiError
+from console.processes import members
+from console.stack import HEALTHY_COMPONENTS
+from include.runbook.scenarios import BATCH_OF
+from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
+
+from .conftest import Count
+from .figures import Figures
+
+pytestmark = pytest.mark.faults
+
+SCENARIOS = {
+    "rollback_compute": ("C", ("21",)),
+    "rollback_controller": ("B", ("12",)),
+    "rollback_cluster": ("A", ("12", "21", "22")),
+}
+MOMENTS = ("start", "middle", "end")
+WHOSE = ("task", "worker")
+PROCESSES = {"scheduler": "scheduler", "triggerer": "triggerer", "api-server": "api"}
+PROGRAMS = tuple(PROCESSES)
+EACH_TASKS = 5
+"""After as many tasks that have ended, the next program of Airflow is killed."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a scenario: when its tasks die, whose process it is, and the ends of the addresses that it reinstalls."""
+
+    dag: str
+    moment: str
+    whose: str
+    hosts: tuple[str, ...]
+
+    @property
+    def site(self) -> tuple[str, str]:
+        """The name of the site, and the state in which its lab begins."""
+        return f"{self.dag.partition('_')[2]}-{self.moment}-{self.whose}", SCENARIOS[self.dag][0]
+
+
+CASES = [
+    Case(dag, moment, whose, hosts)
+    for dag, (_, hosts) in SCENARIOS.items()
+    for moment, whose in itertools.product(MOMENTS, WHOSE)
+]
+OUTAGES = [
+    pytest.param((f"{dag.partition('_')[2]}-programs", state), dag, hosts, id=dag)
+    for dag, (state, hosts) in SCENARIOS.items()
+]
+
+
+def finished_or_resumed(site: Site, run: Run, most: int) -> tuple[str, int]:
+    """Let the run end, its failed tasks cleared as the operator's page says; how it ended, and how often that was."""
+    for resumed in range(most + 1):
+        if (state := site.finish(run)) == "success":
+            return state, resumed
+        site.airflow.clear_failed(run.dag_id, run.run_id)
+        site.until(run, lambda now: not now.finished)
+    return state, most
+
+
+def counted(site: Site, injected: int, by_hand: int) -> Figures:
+    """What the lab itself says of this run's end."""
+    truth = site.lab.state()
+    installs = sum(max(0, each["installed"] - 1) for each in truth["installs"].values())
+    lost = sum(vm["status"] != "ACTIVE" for vm in truth["vms"])
+    held = site.lab.run("daisy", "test ! -e /var/lib/tecs-rollback/lock").returncode
+    at_once = sum(each["audit"] == "two installers at once" for each in truth["violations"])
+    return Figures(injected, injected - by_hand, by_hand, lost, installs, held + at_once)
+
+
+@pytest.mark.parametrize(
+    ("site", "case"),
+    [pytest.param(case.site, case, id=f"{case.dag}-{case.moment}-{case.whose}") for case in CASES],
+    indirect=["site"],
+)
+def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
+    site: Site, orders: Path, case: Case, count: Count
+) -> None:
+    dag, folder = case.dag, orders / site.name
+    folder.mkdir()
+    (folder / "order.json").write_text(json.dumps({"moment": case.moment, "whose": case.whose}))
+    known = {task.task_id for each in {dag, BATCH_OF.get(dag, dag)} for task in site.airflow.tasks(each)}
+
+    run = site.start(dag, **asked_for(site, dag))
+    ended, resumed = finished_or_resumed(site, run, most=len(known))
+    assert ended == "success", site.story(run)
+
+    died = {(mark.split(".", 1)[0], mark.split(".", 1)[1].rsplit(".", 2)[0]) for mark in marks(folder)}
+    carried_out = {
+        (one.dag_id, task.task_id)
+        for one in [run, *site.batches(run)]
+        for task in site.airflow.task_instances(one.dag_id, one.run_id)
+        if task.state == "success" and (case.moment != "middle" or task.task_id in CHANGING)
+    }
+    assert carried_out <= died, f"never died: {sorted(carried_out - died)}"
+    count(counted(site, len(marks(folder)), resumed))
+    audit(site, ending_in(site, *case.hosts))
+
+
+def marks(folder: Path) -> list[str]:
+    """The deaths that were noted."""
+    return [file.name for file in folder.iterdir() if file.name != "order.json"]
+
+
+@pytest.mark.parametrize(("site", "dag", "hosts"), OUTAGES, indirect=["site"])
+def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its_end(
+    site: Site, dag: str, hosts: tuple[str, ...], count: Count
+) -> None:
+    run = site.start(dag, **asked_for(site, dag))
+    killed = 0
+    ends = time.monotonic() + site.patience
+    while not state(site, run).finished:
+        assert time.monotonic() < ends, site.story(run)
+        if ended_tasks(site, run) >= EACH_TASKS * (killed + 1):
+            kill(site, PROGRAMS[killed % len(PROGRAMS)])
+            killed += 1
+        time.sleep(0.5)
+    ended, resumed = finished_or_resumed(site, run, most=killed)
+    assert ended == "success", site.story(run)
+    assert killed >= len(PROGRAMS)
+    count(counted(site, killed, resumed))
+    audit(site, ending_in(site, *hosts))
+
+
+def state(site: Site, run: Run) -> Run:
+    """The run as it is now."""
+    return site.airflow.run(run.dag_id, run.run_id)
+
+
+def ended_tasks(site: Site, run: Run) -> int:
+    """How many tasks of the run and its batches have ended."""
+    return sum(task.end is not None for task in site.tasks(run))
+
+
+def healthy(site: Site) -> bool:
+    """Whether Airflow answers, and says of each of its programs that it lives."""
+    try:
+        return all(part.healthy for name, part in site.airflow.health().items() if name in HEALTHY_COMPONENTS)
+    except ApiError:
+        return False
+
+
+def command(process: psutil.Process) -> str:
+    """The process's title; empty when it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def kill(site: Site, program: str) -> None:
+    """SIGKILL every process of one of Airflow's programs; the supervisor starts it again, and it must be up before more dies."""
+    victims = [each for each in members(str(site.stack.state)) if PROCESSES[program] in command(each)]
+    assert victims, f"no {program} is running"
+    for each in victims:
+        each.send_signal(signal.SIGKILL)
+    ends = time.monotonic() + 120
+    while site.stack.states()[program] != "RUNNING" or not healthy(site):
+        assert time.monotonic() < ends, f"{program} does not come back"
+        time.sleep(0.5)
