@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from typing import Any
 
 from include.cluster_lab.client import ClusterLabClient
 from include.cluster_lab.site import BIN_FOLDER, DAISY, FLOAT_IP, HOSTS, PUBLIC_IP, A, B, SiteHost
 from include.lab.installer_bin import bin_name
 from include.lab.topology import GOOD_RELEASE
+from tests.cluster.conftest import until
 
 BIN = f"{BIN_FOLDER}/{bin_name(GOOD_RELEASE)}"
 CONF = "/var/lib/daisy/tecs/*/tecs.conf"
+OPENRC = ". /root/keystonerc_admin"
+SERVICES = "openstack compute service list --service nova-compute --long -f json"
+REACTS = 90.0
+"""Seconds that a reaction of Nova may take on a busy machine."""
 
 
 def run(lab: ClusterLabClient, host: SiteHost, command: str, stdin: str = "") -> str:
@@ -18,6 +25,20 @@ def run(lab: ClusterLabClient, host: SiteHost, command: str, stdin: str = "") ->
     done = lab.run(host.name, command, stdin)
     assert done.returncode == 0, f"{host.name}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def client(lab: ClusterLabClient, command: str) -> Any:
+    """What the `openstack` client on A prints as JSON."""
+    return json.loads(run(lab, A, f"{OPENRC} && {command}"))
+
+
+def await_service(lab: ClusterLabClient, host: SiteHost, state: str) -> None:
+    """The cloud sees the nova-compute of the host up, or down."""
+    until(
+        lambda: {row["Host"]: row["State"] for row in client(lab, SERVICES)}[host.name] == state,
+        f"nova-compute of {host.name} is {state}",
+        REACTS,
+    )
 
 
 def active(lab: ClusterLabClient) -> str | None:

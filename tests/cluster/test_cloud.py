@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,18 +22,14 @@ from include.runbook.shell import Output
 from include.runbook.step import Goal, Run, Step, Verdict, kind
 from include.runbook.steps.databases import backup_folder, schemas_known
 from tests.cluster.conftest import until
-from tests.cluster.operation import run
+from tests.cluster.operation import OPENRC, REACTS, SERVICES, await_service, client, run
 
 pytestmark = pytest.mark.cluster
 OPTIONS = ("--scenario", "good")
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-OPENRC = ". /root/keystonerc_admin"
-SERVICES = "openstack compute service list --service nova-compute --long -f json"
 NOVA_CONF = "/etc/nova/nova.conf"
 REASON = "tecs-rollback rollback_compute/run-1"
-PATIENCE = 90.0
-"""Seconds that a reaction of Nova may take on a busy machine."""
 
 
 @pytest.fixture
@@ -53,19 +48,6 @@ def settings_of_c2(lab: ClusterLabClient) -> Iterator[str]:
 
 
 # ---- asking the cloud ------------------------------------------------------------------------------------------------
-
-
-def client(lab: ClusterLabClient, command: str) -> Any:
-    """Return what the `openstack` client on A prints as JSON."""
-    return json.loads(run(lab, A, f"{OPENRC} && {command}"))
-
-
-def await_service(lab: ClusterLabClient, host: SiteHost, state: str) -> None:
-    until(
-        lambda: {row["Host"]: row["State"] for row in client(lab, SERVICES)}[host.name] == state,
-        f"nova-compute of {host.name} is {state}",
-        PATIENCE,
-    )
 
 
 def vms_on(lab: ClusterLabClient, host: SiteHost) -> set[str]:
@@ -159,10 +141,10 @@ def test_a_migration_that_hangs_is_aborted_at_its_limit_and_its_vm_stays(lab: Cl
 
     with ThreadPoolExecutor() as pool:
         drained = pool.submit(drain, lab, "empty", order, "", "")
-        until(lambda: bool(running()), "a migration is running", PATIENCE)
+        until(lambda: bool(running()), "a migration is running", REACTS)
         run(lab, C1, "systemctl kill --signal=STOP openstack-nova-compute")
         try:
-            until(lambda: bool(aborted()), "the drain has ordered to abort it", PATIENCE)
+            until(lambda: bool(aborted()), "the drain has ordered to abort it", REACTS)
         finally:
             run(lab, C1, "systemctl kill --signal=CONT openstack-nova-compute")
         told = drained.result()
@@ -229,7 +211,7 @@ def test_a_fresh_nova_conf_that_the_product_has_repaired_lets_the_real_nova_comp
     lines = {line.replace(" = ", "=") for line in run(lab, C2, f"cat {NOVA_CONF}").splitlines()}
     assert {"vcpu_pin_set=4-23,28-47", f"vncserver_proxyclient_address={C2.name}.STORAGE"} <= lines
     assert holds(lab, restart)
-    until(lambda: holds(lab, verify), "nova-compute is up with the repaired nova.conf", PATIENCE)
+    until(lambda: holds(lab, verify), "nova-compute is up with the repaired nova.conf", REACTS)
     run(lab, C2, f"rm {old}")
 
 
