@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -45,37 +46,58 @@ class Journal:
             file.write(json.dumps(line) + "\n")
 
 
-class FloatIpWatch(threading.Thread):
-    """Watches the float IP on both controllers, a few times a second: it must never be on both."""
+class Watch(threading.Thread, ABC):
+    """Looks a few times a second, until ended. Not being able to look is a violation (`unable`), and it goes on looking."""
 
-    def __init__(self, controllers: tuple[Host, Host], journal: Journal) -> None:
-        super().__init__(name="float-ip-watch", daemon=True)
-        self._controllers = controllers
-        self._journal = journal
+    unable: str
+
+    def __init__(self, name: str, journal: Journal) -> None:
+        super().__init__(name=name, daemon=True)
+        self.journal = journal
         self._ending = threading.Event()
 
+    @abstractmethod
+    def look(self) -> None:
+        """Look once; LabError where that cannot be done."""
+
     def run(self) -> None:
-        """Watch until ended; not being able to watch is a violation too."""
-        try:
-            self._watch()
-        except LabError as problem:
-            self._journal.violate("the float IP cannot be watched", "", str(problem))
+        """Look until ended."""
+        blind = False
+        while not self._ending.wait(SAMPLE_EVERY):
+            try:
+                self.look()
+            except LabError as problem:
+                if not blind:
+                    self.journal.violate(self.unable, "", str(problem))
+                blind = True
+            else:
+                blind = False
 
     def end(self) -> None:
         """The watch has ended."""
         self._ending.set()
         self.join()
 
-    def _watch(self) -> None:
-        record: dict[str, Any] | None = None
-        while not self._ending.wait(SAMPLE_EVERY):
-            if not self._on_both():
-                record = None
-            elif record is None:
-                names = " and ".join(host.site.name for host in self._controllers)
-                record = self._journal.violate("the float IP on both nodes", names, "seen once")
-            else:
-                record["detail"] = f"for at least {time.time() - record['time']:.1f} s"
+
+class FloatIpWatch(Watch):
+    """Watches the float IP on both controllers: it must never be on both."""
+
+    unable = "the float IP cannot be watched"
+
+    def __init__(self, controllers: tuple[Host, Host], journal: Journal) -> None:
+        super().__init__("float-ip-watch", journal)
+        self._controllers = controllers
+        self._record: dict[str, Any] | None = None
+
+    def look(self) -> None:
+        """Record that both have it, once for as long as that lasts."""
+        if not self._on_both():
+            self._record = None
+        elif self._record is None:
+            names = " and ".join(host.site.name for host in self._controllers)
+            self._record = self.journal.violate("the float IP on both nodes", names, "seen once")
+        else:
+            self._record["detail"] = f"for at least {time.time() - self._record['time']:.1f} s"
 
     def _on_both(self) -> bool:
         first, second = self._controllers

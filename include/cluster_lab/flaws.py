@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import threading
-
-from include.cluster_lab.audits import SAMPLE_EVERY
+from include.cluster_lab.audits import Watch
 from include.cluster_lab.lab import Lab
 from include.cluster_lab.site import FLOAT_IP
 from include.cluster_lab.truth import release_of
-from include.lab.errors import LabError
 
 
-class FlawWatch(threading.Thread):
+class FlawWatch(Watch):
     """Stops the cloud's nova-api while the flaw shows, and starts it again when another release serves or it is cleared.
 
-    The controller that is active is looked for a few times a second; where none is, the API stays as it is.
+    Where no controller is active, the API stays as it is.
     """
 
+    unable = "a flaw cannot be shown"
+
     def __init__(self, lab: Lab) -> None:
-        super().__init__(name="flaw-watch", daemon=True)
+        super().__init__("flaw-watch", lab.journal)
         self._lab = lab
-        self._ending = threading.Event()
+        self._fails = False
 
-    def run(self) -> None:
-        """Watch until ended; not being able to is a violation: the flaw would not be what the test believes."""
-        try:
-            self._watch()
-        except LabError as problem:
-            self._lab.journal.violate("a flaw cannot be shown", "", str(problem))
-
-    def end(self) -> None:
-        """The watch has ended."""
-        self._ending.set()
-        self.join()
-
-    def _watch(self) -> None:
-        fails = False
-        while not self._ending.wait(SAMPLE_EVERY):
-            wanted = self._shows(fails)
-            if wanted == fails or self._lab.cloud is None:
-                continue
-            fails = wanted
-            self._lab.cloud.let_nova_api_fail(fails)
-            self._lab.journal.record(
-                "cloud", "flaw", ["api_fails"], "the API " + ("fails" if fails else "answers again")
-            )
+    def look(self) -> None:
+        """Let the API fail, or answer again, as the flaws that were ordered want it."""
+        wanted = self._shows(self._fails)
+        if wanted == self._fails or self._lab.cloud is None:
+            return
+        self._lab.cloud.let_nova_api_fail(wanted)
+        self._fails = wanted
+        self.journal.record("cloud", "flaw", ["api_fails"], "the API " + ("fails" if wanted else "answers again"))
 
     def _shows(self, now: bool) -> bool:
         flawed = {fault["release"] for fault in self._lab.pending.listed() if "flaw" in fault}

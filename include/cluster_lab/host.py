@@ -28,6 +28,7 @@ PROGRAMS = "/usr/lib/tecs-lab"
 BOOTED_WITHIN = 90.0
 OFF_WITHIN = 40.0
 POLL = 0.05
+LOOKS = 20
 ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
@@ -174,12 +175,14 @@ class Host:
 
     def holds(self, address: str) -> bool:
         """Whether the address is on one of the host's interfaces, by the kernel's word."""
-        shown = commands.run(["ip", "-n", self._namespace, "-4", "-o", "address", "show"], check=False)
-        if shown.returncode == 0:
-            return f" {address}/" in shown.stdout
-        if self._namespace in traces.namespaces():
-            raise LabError(f"the addresses of {self.site.name} cannot be read: {shown.stderr.strip()}")
-        return False  # A host that is off has no namespace, and holds nothing.
+        for _ in range(LOOKS):
+            shown = commands.run(["ip", "-n", self._namespace, "-4", "-o", "address", "show"], check=False)
+            if shown.returncode == 0:
+                return f" {address}/" in shown.stdout
+            if self._namespace not in traces.namespaces():
+                return False  # A host that is off has no namespace, and holds nothing.
+            time.sleep(POLL)  # It may be on its way out of this world.
+        raise LabError(f"the addresses of {self.site.name} cannot be read: {shown.stderr.strip()}")
 
     def _lay_cable(self) -> None:
         traces.remove_namespace(self._namespace)
