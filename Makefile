@@ -5,12 +5,12 @@ PACE ?=
 export PYTHON
 
 PY := .venv/bin/python
-# One test at a time to whichever process is free; "load" deals them out by the hundred.
-SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadgroup
+# One process more than processors: tests wait for labs more than they work. "load" would deal tests out by the hundred.
+SIDE_BY_SIDE = --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 --dist loadgroup
 PACE_OPTION = $(if $(PACE),--pace $(PACE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down audit bench test test-faults test-nightly test-cluster runtime tools
+.PHONY: help demo up down plan record check-cluster import-cluster rehearse lab lab-cluster lab-cluster-down audit bench load test test-faults test-nightly test-cluster runtime tools
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ lab-cluster-down: runtime ## end the lab of real HA hosts and its Airflow, and r
 bench: runtime ## measure what orchestration adds, for 1, 10 and 50 computes
 	@$(PY) -m console.bench
 
+load: runtime ## measure many clusters on one Airflow at once: 1, then 50
+	@$(PY) -m console.load --clusters 1 50
+
 audit: tools ## write the bill of materials and look for known vulnerabilities: OSV=url asks another service than PyPI
 	@$(PY) -m console.audit $(if $(OSV),--osv '$(OSV)')
 
@@ -70,10 +73,12 @@ test: tools ## check the code and run every test
 	@$(PY) -m pytest $(SIDE_BY_SIDE)
 
 test-faults: tools ## inject every fault of the matrix, count what came of it, and print the table: hours
-	@$(PY) -m pytest -m "faults or not faults" tests/faults
+	@$(PY) -m pytest $(SIDE_BY_SIDE) -m "faults or not faults" tests/faults
 
-test-nightly: tools ## run the scenarios that are left out of `make test` for want of time
+test-nightly: tools ## run the scenarios that are left out of `make test` and `make test-cluster` for want of time: hours
 	@$(PY) -m pytest -m nightly tests/lab tests/rehearsal
+	@if obstacle=$$($(PY) -m include.cluster_lab check 2>&1); then $(PY) -m pytest -m "cluster and nightly" tests/cluster; \
+		else echo "######## NOT RUN: the nightly scenarios on real hosts: $$obstacle ########"; fi
 
 test-cluster: tools ## run the tests on real HA hosts (root, Debian 12+): about half an hour, the first time more
 	@$(PY) -m pytest -m cluster tests/cluster

@@ -184,6 +184,12 @@ class Airflow:
         body = {"dry_run": False, "only_failed": True}
         self._send("POST", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body)
 
+    def clear_task(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """The task and what follows it will run again, whatever has become of them."""
+        body = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "include_downstream": True}
+        whole = {"only_failed": False, "reset_dag_runs": True}
+        self._send("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=body | whole)
+
     def _pages(self, path: str, key: str) -> Iterator[Any]:
         offset = 0
         while True:

@@ -12,7 +12,8 @@ serves on the old release, and the ban keeps B from taking over. The ban is kept
 
 **When computes fail.** The first batch is the canary, of which none may fail. Then up to the inventory's `failure_budget` of all
 computes, unreachable ones among them, the run goes on without them, and the last task names those that are not back. Beyond it
-no further batch begins, and B is not touched.
+no further batch begins, and B is not touched. Computes that are out of service already may go before the canary
+(`computes_first`), so that the VMs of the others have room on them; the gate of an upgrade names them by itself.
 
 **How to resume.** Mend what the failed task names, then clear the failed task and what follows it (Airflow: *Clear*,
 *Downstream*); a failed batch resumes where it stopped. What is already true is skipped. After a person has marked the whole run

@@ -155,7 +155,7 @@ def _only_director(state: Path, within: float = 0) -> Iterator[None]:
         if left_by is not None:
             say(f"removing what the lab in {left_by} left behind")
             traces.remove_all(left_by)
-        traces.RUN.mkdir(mode=0o755, exist_ok=True)
+        traces.RUN.mkdir(mode=0o700, exist_ok=True)
         traces.OWNER.write_text(f"{state}\n{os.getpid()}\n")
         try:
             yield

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from include.cluster_lab.site import HOSTS
+from include.cluster_lab.site import C1, C2, HOSTS
 from include.lab.errors import LabError
 from include.lab.faults import SSH_ACTIONS, VALUES
 from include.lab.topology import BAD_RELEASE, GOOD_RELEASE
@@ -17,7 +17,7 @@ HOST_ACTIONS = ("down", "up", "cut", "join")
 KEYS = {
     "ssh": {"ssh", "do", "status", "stderr", "seconds", "count"},
     "installer": {"installer", "factor", "count"},
-    "flaw": {"flaw", "release"},
+    "flaw": {"flaw", "release", "host"},
     "host": {"host", "do"},
     "clear": {"clear"},
 }
@@ -38,8 +38,10 @@ def kind_of(fault: dict[str, Any]) -> str:
         case "installer":
             _one_of("installer", fault["installer"], VALUES["installer"])
         case "flaw":
-            _one_of("flaw", fault["flaw"], ("api_fails",))
+            _one_of("flaw", fault["flaw"], VALUES["flaw"])
             _one_of("release", fault.get("release"), (GOOD_RELEASE, BAD_RELEASE))
+            if fault["flaw"] == "compute_dies":
+                _one_of("host", fault.get("host"), (C1.name, C2.name))
         case "host":
             _one_of("host", fault["host"], tuple(host.name for host in HOSTS))
             _one_of("do", fault.get("do"), HOST_ACTIONS)

@@ -13,10 +13,13 @@ from include.cluster_lab.host import PROGRAMS, Host
 from include.cluster_lab.keys import public_file
 from include.cluster_lab.likeness import machine_of
 from include.cluster_lab.site import HOSTS
-from include.cluster_lab.tree_recipe import rpm_path
+from include.cluster_lab.tree_recipe import LOGIN, rpm_path
 from include.lab import host_files
 from include.lab.service_units import CONTROLLER_UNITS, DISABLED_UNITS, units_of
 from include.lab.world import World
+
+SUDOERS = Path(__file__).parents[2] / "docs/sudoers.example"
+"""What the documentation tells a site to give the product's login."""
 
 UNITS = "etc/systemd/system"
 REAL_UNITS = ("corosync", "pacemaker", "pcsd", "openstack-nova-compute")
@@ -57,7 +60,10 @@ MAINTENANCE = "tecs-maintenance-once.service"
 
 
 def lay_identity(host: Host, host_key: Path, accepted: list[str]) -> None:
-    """The host has its name, knows the others by name, shows this SSH host key and lets the accepted keys in."""
+    """The host has its name, knows the others by name, shows this SSH host key and lets the accepted keys in.
+
+    They open root and LOGIN, which sudo lets become root.
+    """
     etc = host.tree / "etc"
     (etc / "hostname").write_text(f"{host.site.name}\n")
     names = "".join(f"{each.address} {each.name}\n" for each in HOSTS)
@@ -65,9 +71,14 @@ def lay_identity(host: Host, host_key: Path, accepted: list[str]) -> None:
     shutil.copy(host_key, etc / "ssh/ssh_host_ed25519_key")
     shutil.copy(public_file(host_key), etc / "ssh/ssh_host_ed25519_key.pub")
     (etc / "ssh/sshd_config.d/lab.conf").write_text(SSHD_CONFIG)
-    home = host.tree / "root/.ssh"
-    home.mkdir(mode=0o700, exist_ok=True)
-    (home / "authorized_keys").write_text("".join(f"{key}\n" for key in accepted))
+    for home in ("root", f"home/{LOGIN}"):
+        keys = host.tree / home / ".ssh"
+        keys.mkdir(mode=0o700, exist_ok=True)
+        (keys / "authorized_keys").write_text("".join(f"{key}\n" for key in accepted))
+    host.in_tree("chown", "-R", f"{LOGIN}:", f"/home/{LOGIN}")
+    sudoers = etc / "sudoers.d/tecs-rollback"
+    shutil.copy(SUDOERS, sudoers)
+    sudoers.chmod(0o440)
     for program in STAND_INS:
         path = host.tree / "usr/local/bin" / program
         path.write_text(f'#!/bin/sh\nexec {PROGRAMS}/launch {program} "$@"\n')

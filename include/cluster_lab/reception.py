@@ -74,6 +74,8 @@ class Reception:
 
         path.unlink(missing_ok=True)
         server = socketserver.ThreadingUnixStreamServer(str(path), Handler)
+        if asker is not None:
+            path.chmod(0o666)  # For every login of the host; of this machine, root alone enters the folder above.
         server.daemon_threads = True
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, name=f"requests-{path.parent.name}", daemon=True).start()

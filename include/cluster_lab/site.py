@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from include.cluster_lab.tree_recipe import LOGIN
 from include.lab.installer_bin import bin_bytes, bin_name
 from include.lab.topology import BAD_RELEASE, DEFAULT_CLUSTER_ID, GOOD_RELEASE
 
@@ -98,7 +99,7 @@ def connection(key_file: str, daisy_key: str) -> dict[str, Any]:
             "conn_type": "ssh",
             "host": DAISY.address,
             "port": 22,
-            "login": "root",
+            "login": LOGIN,
             "extra": {
                 "key_file": key_file,
                 "host_key": daisy_key,

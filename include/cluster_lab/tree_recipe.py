@@ -7,6 +7,9 @@ from pathlib import Path
 
 from include.lab.topology import BAD_RELEASE, GOOD_RELEASE
 
+LOGIN = "tecs-rollback"
+"""The account by which the product logs in to every host; sudo makes it root."""
+
 RPMS = "/usr/share/tecs-lab"
 PACKAGES = (
     "corosync",
@@ -27,6 +30,7 @@ PACKAGES = (
     "python3",
     "resource-agents",
     "rpm",
+    "sudo",
     "systemd",
     "systemd-sysv",
 )
@@ -82,6 +86,7 @@ def prepare(tree: Path, in_tree: InTree) -> None:
     (tree / "etc/rpm/macros").write_text("%_dbpath /var/lib/rpm\n")
     _build_rpms(tree, in_tree)
     in_tree(["sh", "-c", "echo hacluster:hacluster | chpasswd"])
+    in_tree(["useradd", "--create-home", "--shell", "/bin/bash", LOGIN])
 
 
 def _build_rpms(tree: Path, in_tree: InTree) -> None:

@@ -87,6 +87,16 @@ class HostUnreachable(RunbookError):
         self.host, self.reason, self.advice = host, reason, advice
 
 
+class RootDenied(RunbookError):
+    """The login of the host's connection is not root, and sudo does not let it become root. Nothing was run."""
+
+    def __init__(self, host: str, login: str, reason: str) -> None:
+        advice = f"let sudo on {host} give {login} root without a password, or let the connection log in as root"
+        super().__init__(_report(f"{login} cannot become root on {host}", reason, advice))
+        self._rebuild_from(host, login, reason)
+        self.host, self.login, self.reason, self.advice = host, login, reason, advice
+
+
 class HostKeyMissing(RunbookError):
     """No key is pinned for the host, so no session to it is opened: the first key that comes is never believed."""
 

@@ -66,8 +66,11 @@ def patience(run: Run, rollback_takes: float, now: datetime) -> Patience:
     return Patience(left, Decision.ROLL_BACK, told)
 
 
-def rollback_conf(run: Run) -> dict[str, Any]:
-    """Return the parameters of the rollback of the whole cluster (scenario A) after this upgrade."""
+def rollback_conf(run: Run, computes_first: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the parameters of the rollback of the whole cluster (scenario A) after this upgrade.
+
+    `computes_first`: those that are out of service. The VMs of the others may need their room.
+    """
     policy = run.vm_policy
     return {
         **_conf(run),
@@ -76,6 +79,7 @@ def rollback_conf(run: Run) -> dict[str, Any]:
         else {name: word.value for name, word in policy.items()},
         "return_vms": run.return_vms,
         "accept_newer_schema": run.accept_newer_schema,
+        **({"computes_first": list(computes_first)} if computes_first else {}),
     }
 
 
@@ -88,9 +92,9 @@ def advice(run: Run, dag: str, conf: dict[str, Any]) -> str:
     )
 
 
-def advice_for_all(run: Run) -> str:
+def advice_for_all(run: Run, computes_first: Sequence[str] = ()) -> str:
     """Return how the whole cluster is rolled back: the new release proved bad after the switchover."""
-    return advice(run, ROLLBACK, rollback_conf(run))
+    return advice(run, ROLLBACK, rollback_conf(run, computes_first))
 
 
 def advice_for_b(run: Run) -> str:

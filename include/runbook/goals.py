@@ -199,6 +199,40 @@ def all_started(host: Host) -> Goal:
     return Goal("every node is online and every resource is started", (Read(host, CRM_MON),), judge)
 
 
+def nothing_fails_on(host: Host) -> Goal:
+    """No resource is stopped or failed because the host could not run it. What does not run for its peer's sake is left alone."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        status, here = cluster_status(host, outputs[0]), node_name(host, outputs[1])
+        failing = [r.id for r in status.resources if (r.failed or not r.nodes) and _fails_on(here, r, status)]
+        told = [trouble for resource in dict.fromkeys(failing) for trouble in troubles(status, resource)]
+        if not failing:
+            return Verdict(True, f"no resource fails on {host.name}")
+        return Verdict(False, "; ".join([f"{host.name} could not run {', '.join(dict.fromkeys(failing))}", *told]))
+
+    return Goal(f"whatever is to run on {host.name} runs", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge)
+
+
+def nothing_else_has_failed_on(host: Host, resource: str) -> Goal:
+    """Pacemaker knows of no other resource that the host could not run, also where another node runs that now."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        status, here = cluster_status(host, outputs[0]), node_name(host, outputs[1])
+        failed = dict.fromkeys(r.id for r in status.resources if r.id != resource and _fails_on(here, r, status))
+        told = [trouble for each in failed for trouble in troubles(status, each)]
+        return Verdict(not failed, "; ".join(told) or f"nothing else has failed on {host.name}")
+
+    return Goal(
+        f"nothing but {resource} has failed on {host.name}", (Read(host, CRM_MON), Read(host, THIS_NODE)), judge
+    )
+
+
+def _fails_on(node: str, resource: facts.Resource, status: facts.ClusterStatus) -> bool:
+    actions = [a for a in status.failed_actions if a.node == node and a.operation.startswith(f"{resource.id}_")]
+    counts = [c for c in status.fail_counts if c.node == node and c.resource == resource.id and c.keeps_off]
+    return bool(actions or counts or (resource.failed and node in resource.nodes))
+
+
 def troubles(status: facts.ClusterStatus, resource: str) -> list[str]:
     """Say what Pacemaker could not do with the resource, on which node, what that means and what is to be done."""
     cure = f"`pcs resource cleanup {resource}`"

@@ -20,6 +20,7 @@ from include.runbook.goals import (
     has_release,
     managed,
     node_name,
+    nothing_fails_on,
     release_of,
     release_probe,
     troubles,
@@ -113,7 +114,9 @@ def preconditions(run: Run, lost: Collection[str] = ()) -> tuple[Goal, ...]:
     goals += [one_view(cluster), nothing_stuck(run)]
     if not run.of_computes:
         goals += [a_has_everything(cluster, switching=run.dag == "rollback_cluster"), schemas_safe(run)]
-    if run.dag != "rollback_controller":
+    if run.dag == "rollback_controller":
+        goals.append(nothing_fails_on(a))
+    else:
         goals += rooms_to_drain(run, lost)
     return tuple(goals)
 

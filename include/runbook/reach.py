@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable, RunbookError
+from include.runbook.login_shell import ROOT, Call, call_for, require_root
 from include.runbook.perform import READ_LIMIT, whole
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Verdict
@@ -35,6 +37,9 @@ sound cluster, the list of its VMs, has some 700 bytes for each: so it may have 
 CONNECT_LIMIT = 20.0
 """Seconds for opening a session."""
 
+SESSION_PAUSES = (0.1, 0.5, 2.0)
+"""Seconds before a host that refuses one more session is asked for it again."""
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -51,7 +56,7 @@ class Credentials:
     def of(cls, login: str | None, password: str | None, extra: Mapping[str, Any]) -> Credentials:
         """Return what the fields of an Airflow SSH connection say; `extra` has the names of Airflow's SSHHook."""
         return cls(
-            username=login or "root",
+            username=login or ROOT,
             key_file=extra.get("key_file"),
             private_key=extra.get("private_key"),
             passphrase=extra.get("private_key_passphrase"),
@@ -99,8 +104,14 @@ async def connect(host: Host, credentials: Credentials, host_key: str | None) ->
 
 
 async def run(connection: asyncssh.SSHClientConnection, host: Host, script: str, timeout: float = READ_LIMIT) -> Output:
-    """Run a script and return at most OUTPUT_LIMIT bytes of each stream; raises FactUnreadable when it takes too long."""
-    process = await connection.create_process(script, encoding=None, stdin=asyncssh.DEVNULL)
+    """Run a script as root and return at most OUTPUT_LIMIT bytes of each stream.
+
+    Raises FactUnreadable when it takes too long, RootDenied when the login is not root and cannot become it, HostUnreachable
+    when the host allows no session.
+    """
+    login = connection.get_extra_info("username")
+    sent = call_for(script, login)
+    process = await _start(connection, host, sent)
     try:
         async with asyncio.timeout(timeout):
             out, err = await asyncio.gather(_read_all(process.stdout), _read_all(process.stderr))
@@ -109,7 +120,24 @@ async def run(connection: asyncssh.SSHClientConnection, host: Host, script: str,
         raise FactUnreadable(host.name, script.splitlines()[0], f"no end after {timeout:.0f} s") from None
     finally:
         process.close()
-    return output_of(process.exit_status, out, err)
+    return require_root(output_of(process.exit_status, out, err), host.name, login)
+
+
+async def _start(connection: asyncssh.SSHClientConnection, host: Host, sent: Call) -> asyncssh.SSHClientProcess[bytes]:
+    """Start the call in a session of its own. A host may allow few at a time (sshd's MaxSessions), and it counts one for a
+    moment after its end: so it is asked again."""
+    for pause in SESSION_PAUSES:
+        with suppress(asyncssh.ChannelOpenError):
+            return await _begin(connection, sent)
+        await asyncio.sleep(pause)
+    try:
+        return await _begin(connection, sent)
+    except asyncssh.ChannelOpenError as error:
+        raise HostUnreachable(host.name, f"it allows no session: {error}", "see MaxSessions of its sshd") from None
+
+
+async def _begin(connection: asyncssh.SSHClientConnection, sent: Call) -> asyncssh.SSHClientProcess[bytes]:
+    return await connection.create_process(sent.command, input=sent.stdin, stdin=asyncssh.DEVNULL, encoding=None)
 
 
 async def _read_all(stream: asyncssh.SSHReader[bytes]) -> Kept:

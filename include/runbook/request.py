@@ -15,6 +15,7 @@ KNOWN = {
     "cluster",
     "target_release",
     "computes",
+    "computes_first",
     "vm_policy",
     "return_vms",
     "take_over",
@@ -49,7 +50,12 @@ def read_request(
     elif dag in UPGRADES and target == cluster.target_release:
         problems.append(f"target_release: {shown(target)} is the release to return to; expected the one to upgrade to")
     policy = _policy(conf.get("vm_policy", VmPolicy.MIGRATE.value), cluster, problems)
-    computes = _computes(conf.get("computes"), cluster, problems) if computes_asked else cluster.computes
+    if computes_asked and not conf.get("computes"):
+        problems.append("computes: none given; expected the names of the computes to roll back")
+    computes = _computes("computes", conf.get("computes"), cluster, problems) if computes_asked else cluster.computes
+    first = _computes("computes_first", conf.get("computes_first"), cluster, problems)
+    if computes_asked and first:
+        problems.append(f"computes_first: {shown(conf['computes_first'])} is for a run of all computes")
     take_over, accept_newer_schema, return_vms = (
         _flag(conf, name, problems) for name in ("take_over", "accept_newer_schema", "return_vms")
     )
@@ -62,6 +68,7 @@ def read_request(
         str(target),
         computes,
         policy,
+        first,
         return_vms=return_vms,
         owner=owner,
         user=user,
@@ -76,8 +83,11 @@ def read_request(
 
 
 def batches(run: Run) -> tuple[tuple[Compute, ...], ...]:
-    """Return the run's computes in the batches in which one run of the installer serves them."""
-    return divided(run.cluster, run.computes)
+    """Return the run's computes in the batches in which one run of the installer serves them.
+
+    Computes that are out of service already go first: the others' VMs may need their room.
+    """
+    return (*_in_parts(run.cluster, run.computes_first), *divided(run.cluster, _others(run)))
 
 
 def divided(cluster: Cluster, computes: Sequence[Compute]) -> tuple[tuple[Compute, ...], ...]:
@@ -85,15 +95,29 @@ def divided(cluster: Cluster, computes: Sequence[Compute]) -> tuple[tuple[Comput
 
     Where they do not all go together, the first batch is the canary: so few are lost if the old release does not do.
     """
-    size, computes = cluster.batch_size, tuple(computes)
-    canary = computes[: cluster.canary] if has_canary(cluster, computes) else ()
-    rest = computes[len(canary) :]
-    return (*((canary,) if canary else ()), *(rest[i : i + size] for i in range(0, len(rest), size)))
+    canary = tuple(computes[: cluster.canary]) if _has_canary(cluster, computes) else ()
+    return (*((canary,) if canary else ()), *_in_parts(cluster, computes[len(canary) :]))
 
 
-def has_canary(cluster: Cluster, computes: Sequence[Compute]) -> bool:
-    """Tell whether the first batch is a canary: a small one, of which none may fail."""
+def canary_of(run: Run) -> int | None:
+    """Return the number (from 0) of the batch that is the canary: a small one, of which none may fail. None: there is none.
+
+    It is not made of computes that were out of service already: those tell little of how the others will do.
+    """
+    return len(_in_parts(run.cluster, run.computes_first)) if _has_canary(run.cluster, _others(run)) else None
+
+
+def _has_canary(cluster: Cluster, computes: Sequence[Compute]) -> bool:
     return 0 < cluster.canary <= cluster.batch_size < len(computes)
+
+
+def _others(run: Run) -> tuple[Compute, ...]:
+    return tuple(compute for compute in run.computes if compute not in run.computes_first)
+
+
+def _in_parts(cluster: Cluster, computes: Sequence[Compute]) -> tuple[tuple[Compute, ...], ...]:
+    size = cluster.batch_size
+    return tuple(tuple(computes[i : i + size]) for i in range(0, len(computes), size))
 
 
 def _flag(conf: Mapping[str, Any], name: str, problems: list[str]) -> bool:
@@ -161,18 +185,18 @@ def _one_policy(of: str, asked: object, problems: list[str]) -> VmPolicy:
         return VmPolicy.MIGRATE
 
 
-def _computes(asked: object, cluster: Cluster, problems: list[str]) -> tuple[Compute, ...]:
+def _computes(of: str, asked: object, cluster: Cluster, problems: list[str]) -> tuple[Compute, ...]:
+    if asked is not None and not isinstance(asked, (list, tuple)):
+        problems.append(f"{of}: {shown(asked)} is no list; expected names of computes")
     names = asked if isinstance(asked, (list, tuple)) else []
-    if not names:
-        problems.append("computes: none given; expected the names of the computes to roll back")
     if len(set(map(str, names))) != len(names):
-        problems.append(f"computes: {shown(names)} names a compute twice")
+        problems.append(f"{of}: {shown(names)} names a compute twice")
     found = []
     for name in names:
         try:
             found.append(cluster.compute(str(name)))
         except RequestRefused as refused:
-            problems.append(f"computes: {refused}")
+            problems.append(f"{of}: {refused}")
     return tuple(found)
 
 

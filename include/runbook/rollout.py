@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Compute
-from include.runbook.errors import ComputesUntouched, TooManyFailures
-from include.runbook.goals import not_installed, returned
+from include.runbook.errors import ComputesUntouched, RunbookError, TooManyFailures
+from include.runbook.goals import compute_services, not_installed, release_probe, returned, services_in
 from include.runbook.reach import CredentialsOf, sweep
 from include.runbook.request import batches
-from include.runbook.step import Goal, Run, Verdict, all_of, any_of, kind
+from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of, kind
 from include.runbook.steps.vms import drained_or_accepted
 
 Stage = Callable[[Run, Compute], Goal]
@@ -99,3 +99,21 @@ async def count_batches(run: Run, states: Sequence[str | None], credentials_of: 
     proven = tuple(compute.name for part, state in parts if state == "success" for compute in part)
     untouched = tuple(compute.name for part, state in parts if state is None for compute in part)
     return Tally((*proven, *now.done), now.failed, untouched)
+
+
+async def out_of_service(run: Run, credentials_of: CredentialsOf) -> tuple[str, ...]:
+    """Name the computes that answer, but whose nova-compute is down as Nova says on B, which serves.
+
+    A rollback of all is to begin with them: the VMs of the others may need their room. One that does not answer could not
+    be rolled back, and where the cloud says nothing, nobody is named.
+    """
+    b = run.cluster.controllers.b
+    services = Read(b, compute_services(run.cluster, on=b))
+    probes = {compute.name: release_probe(run.cluster, compute) for compute in run.computes}
+    try:
+        answers = await sweep(run.cluster, [services, *probes.values()], credentials_of)
+        listed = services_in(b, services.command, answers.output(services))
+    except RunbookError:
+        return ()
+    down = {service.host for service in listed if not service.up}
+    return tuple(name for name, probe in probes.items() if name in down and not answers.unread(probe))

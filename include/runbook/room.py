@@ -20,6 +20,7 @@ from include.runbook.step import Goal, Read, Run, Verdict
 ANSWER = (
     "trigger with vm_policy accept_outage or node_faulty, for all or by the compute's name, if someone answers for it"
 )
+FIRST = "or name those that are out of service, {}, in computes_first: they are rolled back first, and have room then"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ def _room_to_drain(run: Run, number: int, lost: Collection[str]) -> Goal:
         if not found.met and away:
             told = f"{found.found}; {', '.join(away)} will be back before, and this batch asks again before it begins"
             return Verdict(True, told)
-        return Verdict(found.met, "; ".join([found.found, *notes, *([] if found.met else [ANSWER])]))
+        if not found.met:
+            later = [c.name for part in parts[number + 1 :] for c in part if c.name not in free and c.name not in lost]
+            notes += [ANSWER, *([FIRST.format(", ".join(later))] if later and switches else [])]
+        return Verdict(found.met, "; ".join([found.found, *notes]))
 
     names = ", ".join(sorted(compute.name for compute in parts[number]))
     reads = (vms, room, *(active.reads if switches else ()), *probes)

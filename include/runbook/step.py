@@ -46,6 +46,8 @@ class Run:
 
     `vm_policy` is one answer for every compute, or answers by the computes' names; who is not named is asked about.
 
+    `computes_first` are those of its computes that go before the others, because they are out of service already.
+
     `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of. So many of its
     computes may fail before the run stops: `failures_allowed`.
 
@@ -57,6 +59,7 @@ class Run:
     target: str
     computes: tuple[Compute, ...]
     vm_policy: VmPolicy | Mapping[str, VmPolicy] = VmPolicy.MIGRATE
+    computes_first: tuple[Compute, ...] = ()
     return_vms: bool = False
     owner: str = "plan"
     user: str = "nobody"
@@ -145,6 +148,16 @@ def any_of(*goals: Goal, sentence: str = "") -> Goal:
         return Verdict(bool(true), true[0].found if true else "; ".join(v.found for v in verdicts))
 
     return Goal(sentence or ", or ".join(g.sentence for g in goals), _reads(goals), judge)
+
+
+def explained(goal: Goal, *, by: Goal) -> Goal:
+    """The goal itself; where it does not hold, what was found tells as well why the other one does not."""
+
+    def judge(outputs: Sequence[Output]) -> Verdict:
+        verdict, cause = _judge_each((goal, by), outputs)
+        return verdict if verdict.met or cause.met else Verdict(False, f"{verdict.found}; {cause.found}")
+
+    return Goal(goal.sentence, _reads((goal, by)), judge)
 
 
 def _reads(goals: Sequence[Goal]) -> tuple[Read, ...]:

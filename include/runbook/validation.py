@@ -203,8 +203,8 @@ def services_up(cluster: Cluster) -> Goal:
     def judge(outputs: Sequence[Output]) -> Verdict:
         services = {s.host: s for s in services_in(a, listing, outputs[0])}
         missing = [c.name for c in cluster.computes if c.name not in services]
-        down = [s.host for s in services.values() if s.enabled and not s.up]
-        off = [f"{s.host} ({s.disabled_reason or 'no reason given'})" for s in services.values() if not s.enabled]
+        down = sorted(s.host for s in services.values() if s.enabled and not s.up)
+        off = sorted(f"{s.host} ({s.disabled_reason or 'no reason given'})" for s in services.values() if not s.enabled)
         told = [
             f"{what}: {', '.join(names)}"
             for what, names in (("unknown to Nova", missing), ("down", down), ("disabled", off))

@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Context, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-from include.runbook.request import batches, has_canary
+from include.runbook.request import batches, canary_of
 from include.runbook.rollout import count_batches
 from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run
@@ -72,16 +72,21 @@ class BatchRun(TriggerDagRunOperator):
 
     def _failures_allowed(self, context: Context, run: Run) -> int:
         """Return how many computes of this batch may fail; raises where it must not begin."""
-        parts = batches(run)
+        canary = canary_of(run)
+        left = self._failures_left(context, run, canary)
+        return 0 if self.number == canary else left
+
+    def _failures_left(self, context: Context, run: Run, canary: int | None) -> int:
         states = [batch_state(context, number) for number in range(self.number)]
         unfinished = [batch_run_id(context["run_id"], n) for n, state in enumerate(states) if state != "success"]
         if not unfinished:
-            return 0 if self.number == 0 and has_canary(run.cluster, run.computes) else run.failures_allowed
-        if not run.failures_allowed or (has_canary(run.cluster, run.computes) and states[0] != "success"):
+            return run.failures_allowed
+        canary_failed = canary is not None and canary < self.number and states[canary] != "success"
+        if not run.failures_allowed or canary_failed:
             raise failed(
                 Failure.BATCH_NOT_STARTED, f"{', '.join(unfinished)} has not succeeded: this batch is not started"
             )
-        untouched = [None] * (len(parts) - self.number)
+        untouched = [None] * (len(batches(run)) - self.number)
         tally = asyncio.run(count_batches(run, [*states, *untouched], cached_credentials()))
         self.log.info("the batches before this one:\n%s", tally)
         return tally.failures_left(run.failures_allowed)

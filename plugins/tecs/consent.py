@@ -39,8 +39,8 @@ ASKED = "asked"
 """The XCom key of the ids of the VMs that the question is about: an answer covers these and no others."""
 
 STOPPED = (
-    "nothing is uninstalled. Move the VMs by hand or decide what may become of them, then clear the failed tasks: what can "
-    "be moved by then is moved, and you are asked again about what stays"
+    "nothing is uninstalled. Move the VMs by hand or decide what may become of them, then clear the failed tasks "
+    "and A4.2_finish_drain with what follows it: what can be moved by then is moved, and you are asked again about what stays"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, AirflowSkipException
 from include.runbook.gate import Decision, Patience, advice_for_all, advice_for_b, decide, patience, rollback_conf
 from include.runbook.lock import successor_id
 from include.runbook.record_events import answered
+from include.runbook.rollout import out_of_service
 from include.runbook.scenarios import ROLLBACK
 from include.runbook.soak import Result
 from include.runbook.step import Run
@@ -26,6 +28,7 @@ from tecs.plans import load_dag, plan_of
 from tecs.recording import append
 from tecs.requests import run_of, states_of
 from tecs.soaking import JUDGED
+from tecs.ssh import cached_credentials
 from tecs.telling import link_to, tell_question
 
 log = logging.getLogger("airflow.task")
@@ -64,12 +67,16 @@ def gate() -> str:
     context = get_current_context()
     with reported(log):
         run = run_of(context)
-    result, found = _judged(context)
-    decision = decide(result, run.on_failure)
-    log.info("%s, on_failure %s: %s", result.value, run.on_failure.value, decision.value)
-    for line in found:
-        log.info(line)
-    context["ti"].xcom_push(key=JUDGED, value={"result": result.value, "found": list(found)})
+        result, found = _judged(context)
+        decision = decide(result, run.on_failure)
+        log.info("%s, on_failure %s: %s", result.value, run.on_failure.value, decision.value)
+        for line in found:
+            log.info(line)
+        first = () if decision is Decision.GO_ON else asyncio.run(out_of_service(run, cached_credentials()))
+        if first:
+            log.info("out of service, to be rolled back first: %s", ", ".join(first))
+    judged = {"result": result.value, "found": list(found), "computes_first": list(first)}
+    context["ti"].xcom_push(key=JUDGED, value=judged)
     return decision.value
 
 
@@ -197,7 +204,8 @@ class RollBack(TriggerDagRunOperator):
         try:
             state = context["ti"].get_dagrun_state(dag_id=ROLLBACK, run_id=self.trigger_run_id)
         except AirflowRuntimeError:
-            self.conf = rollback_conf(run)
+            judged = context["ti"].xcom_pull(task_ids=GATE, key=JUDGED)
+            self.conf = rollback_conf(run, judged["computes_first"])
             super().execute(context)
         else:
             self.log.info("%s is there already: %s", self.trigger_run_id, state)
@@ -211,8 +219,8 @@ def go_on() -> None:
         return
     with reported(log):
         run = run_of(context)
-    found = "; ".join((context["ti"].xcom_pull(task_ids=GATE, key=JUDGED) or {}).get("found", ()))
-    bad = f"release {run.target} is not taken on: {found}"
+    judged = context["ti"].xcom_pull(task_ids=GATE, key=JUDGED)
+    bad = f"release {run.target} is not taken on: {'; '.join(judged['found'])}"
     if decision is Decision.ROLL_BACK:
         rollback = successor_id(run)
         where = link_to(ROLLBACK, rollback)
@@ -222,6 +230,7 @@ def go_on() -> None:
         )
     raise failed(
         Failure.RELEASE_NOT_TAKEN_ON,
-        f"{bad}\nwhat to do: B serves, A is banned and on release {run.cluster.target_release}; {advice_for_all(run)}. To have "
-        f"the new release judged anew, clear {SOAK} and what follows it",
+        f"{bad}\nwhat to do: B serves, A is banned and on release {run.cluster.target_release}; "
+        f"{advice_for_all(run, judged['computes_first'])}. To have the new release judged anew, clear {SOAK} and what "
+        "follows it",
     )

@@ -52,6 +52,9 @@ BATCH_NAME = (
 )
 """What the grid calls a batch. Airflow keeps 250 letters of it, and cannot end a task whose name is longer."""
 
+EVERY_CLUSTER = 1000
+"""No cluster's run, nor a batch of it, waits for those of other clusters: Airflow lets sixteen of a DAG go on by itself."""
+
 RETRY_DELAY = timedelta(seconds=5)
 """Between two tries after a lost connection or worker; the step itself reads the host's state before it acts."""
 
@@ -65,6 +68,7 @@ def scenario(dag_id: str, doc: str | None) -> DAG:
         catchup=False,
         doc_md=doc,
         params=form(inventories(), dag_id),
+        max_active_runs=EVERY_CLUSTER,
         max_active_tasks=64,
         tags=["upgrade" if dag_id in UPGRADES else "rollback"],
         default_args={
@@ -148,6 +152,16 @@ def form(clusters: dict[str, Cluster | None], dag_id: str) -> dict[str, Param]:
         )
     if dag_id == UPGRADE:
         asked |= _gate()
+    if dag_id == ROLLBACK:
+        asked["computes_first"] = Param(
+            [],
+            type="array",
+            items={"type": "string", "pattern": HOST_NAME},
+            uniqueItems=True,
+            title="Computes to roll back first",
+            description="Those that are out of service already, where the VMs of the others need their room. Names as in the "
+            "inventory, one a line; they go before the canary.",
+        )
     if computes:
         asked["computes"] = Param(
             type="array",

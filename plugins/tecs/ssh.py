@@ -16,6 +16,7 @@ from include.runbook import custody
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import Custody
 from include.runbook.errors import ConnectionLost, HostKeyMismatch, HostKeyMissing, HostUnreachable, LimitExceeded
+from include.runbook.login_shell import call_for, require_root
 from include.runbook.perform import READ_LIMIT, in_short
 from include.runbook.reach import Credentials, CredentialsOf, Kept, output_of
 from include.runbook.shell import Output
@@ -135,12 +136,16 @@ class SshHosts:
 
 
 def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -> Output:
-    """Run a script to its end, keeping the beginning of each stream."""
+    """Run a script as root to its end, keeping the beginning of each stream."""
     transport = client.get_transport()
     if transport is None:
         raise paramiko.SSHException("the session is closed")
+    login = transport.get_username() or ""
+    sent = call_for(script, login)
     channel = transport.open_session(timeout=20)
-    channel.exec_command(script)
+    channel.exec_command(sent.command)
+    channel.settimeout(timeout)
+    channel.sendall(sent.stdin)
     channel.shutdown_write()
     ends = time.monotonic() + timeout
     out, err = Kept(), Kept()
@@ -166,4 +171,4 @@ def _exec(client: paramiko.SSHClient, host: Host, script: str, timeout: float) -
     status = channel.recv_exit_status() if channel.exit_status_ready() else -1
     channel.close()
     # paramiko says -1 where the channel ended without an exit status: that is a lost connection, not a result.
-    return output_of(None if status == -1 else status, out, err)
+    return require_root(output_of(None if status == -1 else status, out, err), host.name, login)

@@ -43,6 +43,24 @@ def test_a_release_whose_api_fails_once_it_serves_is_rolled_back_by_itself_with_
     is_back(site, before)
 
 
+def test_a_release_under_which_a_compute_service_dies_is_rolled_back_by_itself_with_every_vm(
+    lab: ClusterLabClient, site: Site
+) -> None:
+    """It dies on the compute that was drained last, the only place for the VMs of the other: so it is rolled back first."""
+    lab.begin("good")
+    before, dies = vms(site), host(site, "22")
+    lab.fault({"flaw": "compute_dies", "release": "101", "host": dies})
+
+    run = site.start(UPGRADE, on_failure="automatic")
+
+    assert site.finish(run) == "failed", site.story(run)
+    told = site.failures(run)
+    assert dies in told.get("U3_soak", ""), site.story(run)
+    rollback = rollback_of(site, run)
+    assert site.finish(rollback) == "success", site.story(rollback)
+    is_back(site, before)
+
+
 @pytest.fixture
 def unknown_schema(lab: ClusterLabClient) -> Iterator[str]:
     """A version of Nova's database that no release knows; the cloud outlives the scenario, so it is put back."""

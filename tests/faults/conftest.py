@@ -6,10 +6,12 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 
 import console.stack
 from console.airflow_settings import PROJECT, Place, Secrets, airflow_environment
@@ -27,75 +29,86 @@ PACE = "200"
 PATIENCE = 3600
 """Seconds a run may take: each task dies once, and Airflow needs twenty seconds to see that a worker is gone."""
 
-LEDGER = pytest.StashKey[Ledger]()
-PASSED = pytest.StashKey[list[str]]()
-SKIPPED = pytest.StashKey[list[str]]()
+FIGURES = "figures"
+"""The property of a report under which a test's figures travel, from whichever process it ran in."""
 
 Count = Callable[[Figures], None]
 
 
+class Table:
+    """The figures of the session's tests, taken from their reports; it is printed at the end and decides the session."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.passed: list[str] = []
+        self.skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Enter what a test of this folder has counted, and why it was skipped."""
+        file, _, name = report.nodeid.partition("::")
+        if Path(file).parent.name != HERE.name:
+            return
+        if report.skipped:
+            self.skipped.append(f"{name}: {report.longreprtext}")
+        counted = [figures for key, figures in report.user_properties if key == FIGURES]
+        if report.when != "call" or not counted:
+            return
+        for figures in counted:
+            if figures is not None:
+                self.ledger.enter(name, Figures(**figures))  # type: ignore[arg-type]  # what `count` has made of them
+        if report.passed:
+            self.passed.append(name)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """A session fails whose figures are not as they must be, whatever its tests asserted."""
+        if self.ledger.unsound(self.passed) and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the table, what was skipped and why, and what is wrong with the figures."""
+        if self.ledger.entries:
+            terminalreporter.section("faults")
+            for line in self.ledger.table():
+                terminalreporter.line(line)
+            for fault, tests in ELSEWHERE.items():
+                files = sorted({test.partition("::")[0] for test in tests})
+                terminalreporter.line(f"elsewhere: {fault}: {', '.join(files)}")
+            for fault, reason in NOT_INJECTED.items():
+                terminalreporter.line(f"not injected: {fault}: {reason}")
+        for line in self.skipped:
+            terminalreporter.line(f"skipped: {line}")
+        for line in self.ledger.unsound(self.passed):
+            terminalreporter.line(f"NOT AS IT MUST BE: {line}", red=True)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """The session begins with an empty table."""
-    _begin(config)
-
-
-def _begin(config: pytest.Config) -> None:
-    config.stash.setdefault(LEDGER, Ledger())
-    config.stash.setdefault(PASSED, [])
-    config.stash.setdefault(SKIPPED, [])
+    config.pluginmanager.register(Table())
 
 
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Count:
-    """Enter figures into the table under the test's name."""
-    _begin(request.config)
-    return lambda figures: request.config.stash[LEDGER].enter(request.node.name, figures)
+    """Enter figures into the table under the test's name. A test that has this and enters none is seen, too."""
+    properties = request.node.user_properties
+    properties.append((FIGURES, None))
+    return lambda figures: properties.append((FIGURES, asdict(figures)))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note which tests of this folder have passed, and why one was skipped."""
-    report = yield
-    _begin(item.config)
-    if "count" in getattr(item, "fixturenames", ()):
-        if report.when == "call" and report.passed:
-            item.config.stash[PASSED].append(item.name)
-        if report.skipped:
-            item.config.stash[SKIPPED].append(f"{item.name}: {report.longrepr[2]}")
-    return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A session fails whose figures are not as they must be, whatever its tests asserted."""
-    _begin(session.config)
-    if session.config.stash[LEDGER].unsound(session.config.stash[PASSED]) and session.exitstatus == 0:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, what was skipped and why, and what is wrong with the figures."""
-    _begin(config)
-    ledger = config.stash[LEDGER]
-    if ledger.entries:
-        terminalreporter.section("faults")
-        for line in ledger.table():
-            terminalreporter.line(line)
-        for fault, tests in ELSEWHERE.items():
-            terminalreporter.line(
-                f"elsewhere: {fault}: {', '.join(sorted({test.partition('::')[0] for test in tests}))}"
-            )
-        for fault, reason in NOT_INJECTED.items():
-            terminalreporter.line(f"not injected: {fault}: {reason}")
-    for line in config.stash[SKIPPED]:
-        terminalreporter.line(f"skipped: {line}")
-    for line in ledger.unsound(config.stash[PASSED]):
-        terminalreporter.line(f"NOT AS IT MUST BE: {line}", red=True)
+def case(group: str, site: tuple[str, str], *values: object, id: str) -> ParameterSet:
+    """A test's parameters `group`, `site` and others. The sites of a group have one Airflow, and their tests one process."""
+    return pytest.param(group, site, *values, id=id, marks=pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
-def folder() -> Iterator[Path]:
-    """A folder that stays as it is while this session runs."""
-    with tempfile.TemporaryDirectory(prefix="tecs-faults-", dir="/tmp") as name:
+def group(request: pytest.FixtureRequest) -> str:
+    """The group to which a test's site belongs."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def folder(group: str) -> Iterator[Path]:
+    """The group's folder, which stays as it is while its tests run."""
+    with tempfile.TemporaryDirectory(prefix=f"tecs-faults-{group}-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
@@ -108,10 +121,10 @@ def orders(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fleet(folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, LabClient]]:
-    """A lab for each test that is to run, named by it: `(name, starting state)` is the parameter of its site."""
+def fleet(group: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, LabClient]]:
+    """A lab for each site of the group, named by it: `(name, starting state)` is the parameter of the site."""
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
-    wanted = dict(item.callspec.params["site"] for item in items if "site" in item.callspec.params)
+    wanted = dict(item.callspec.params["site"] for item in items if item.callspec.params.get("group") == group)
     (folder / "clusters").mkdir()
     labs: dict[str, LabClient] = {}
     connections: dict[str, object] = {}

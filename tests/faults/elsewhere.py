@@ -38,6 +38,25 @@ ELSEWHERE = {
     "two runs through Airflow on one cluster": (
         "tests/lab/test_faults.py::test_a_second_run_is_refused_while_the_first_holds_the_cluster_and_may_take_it_over_only_explicitly",
     ),
+    "power lost by the compute or the Daisy host in the middle of an installation, on real hosts": (
+        "tests/cluster/test_host_faults.py::test_power_is_lost_in_the_middle_of_an_installation",
+    ),
+    "half-open and black-holed connections, on real hosts": (
+        "tests/cluster/test_host_faults.py::test_a_host_goes_silent_in_the_middle_of_an_installation",
+    ),
+    "disk full on the Daisy host or on a node, on real hosts": (
+        "tests/cluster/test_host_faults.py::test_a_daisy_host_without_room_stops_the_run_before_anything_is_touched",
+        "tests/cluster/test_host_faults.py::test_a_node_without_room_for_the_installer_stops_the_run_before_it_is_taken_down",
+    ),
+    "MaxSessions and MaxStartups of a real sshd": (
+        "tests/cluster/test_host_faults.py::test_an_sshd_that_takes_few_connections_at_a_time_is_asked_again",
+    ),
+    "HA faults on real Pacemaker": (
+        "tests/cluster/test_ha_faults.py::test_an_a_that_dies_as_it_is_to_take_over_leaves_b_serving",
+        "tests/cluster/test_ha_faults.py::test_a_resource_that_a_cannot_start_leaves_b_serving_and_is_named",
+        "tests/cluster/test_ha_faults.py::test_a_cable_that_is_cut_during_the_ban_is_found_by_both_views",
+        "tests/cluster/test_ha_faults.py::test_a_b_that_dies_and_comes_back_during_the_rollback_takes_nothing_over",
+    ),
     "two hundred computes, of which some fail": (
         "tests/lab/test_hundreds.py::test_three_that_fail_in_three_ways_are_named_at_the_end_and_done_by_themselves_afterwards",
     ),
@@ -46,11 +65,8 @@ ELSEWHERE = {
 
 NOT_INJECTED = {
     "a task of an upgrade dies": "the upgrade's scenarios are broken and resumed in tests/lab/test_upgrade.py, not killed",
-    "black-holed and half-open connections": "the lab's network is the loopback: nothing on it can be lost without root",
-    "a host restarts in the middle of a step, through Airflow": "the lab's hosts have no boot of their own to lose processes at",
-    "disk full on a node, or under Daisy's other files": "the lab's hosts have no file systems of their own",
-    "clock skew": "the lab's hosts have the machine's clock",
-    "MaxSessions, MaxStartups": "the lab's SSH server has no such limits",
+    "packets that are late": "every command is late instead: not every kernel can delay packets (netem)",
+    "clock skew": "all hosts of a lab have the machine's clock; the check for it is tested in tests/unit/test_validation.py",
     "two runs of one id in two Airflow installations": "the lock cannot tell them apart: see docs/operations.md",
     "fifty clusters at once": "not measured",
 }

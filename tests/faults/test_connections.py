@@ -7,7 +7,7 @@ import pytest
 from include.runbook.scenarios import BATCH_OF
 from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
 
-from .conftest import Count
+from .conftest import Count, case
 from .test_crashes import SCENARIOS, counted, finished_or_resumed
 
 pytestmark = pytest.mark.faults
@@ -25,13 +25,13 @@ def changing_steps(site: Site, dag: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("site", "dag", "when"),
+    ("group", "site", "dag", "when"),
     [
-        pytest.param((f"{dag.partition('_')[2]}-dropped-{when}", state), dag, when, id=f"{dag}-{when}")
+        case(f"dropped-{state}", (f"{dag.partition('_')[2]}-dropped-{when}", state), dag, when, id=f"{dag}-{when}")
         for dag, (state, _) in SCENARIOS.items()
         for when in DROPS
     ],
-    indirect=["site"],
+    indirect=["group", "site"],
 )
 def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_once(
     site: Site, dag: str, when: str, count: Count
@@ -51,4 +51,23 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
     injected = len(names) + len(hosts) - len(site.lab.state()["faults"])
     site.lab.fault({"clear": True})
     count(counted(site, injected, resumed))
+    audit(site, ending_in(site, *SCENARIOS[dag][1]))
+
+
+@pytest.mark.parametrize(
+    ("group", "site", "seconds"),
+    [
+        case("late", (f"late-{seconds * 1000:.0f}-ms", "C"), seconds, id=f"{seconds * 1000:.0f} ms")
+        for seconds in (0.1, 1.0)
+    ],
+    indirect=["group", "site"],
+)
+def test_every_command_is_late(site: Site, seconds: float, count: Count) -> None:
+    dag = "rollback_compute"
+    site.lab.fault({"ssh": {}, "do": "delay", "seconds": seconds, "count": -1})
+    run = site.start(dag, **asked_for(site, dag))
+    ended, resumed = finished_or_resumed(site, run, most=1)
+    assert ended == "success", site.story(run)
+    site.lab.fault({"clear": True})
+    count(counted(site, 1, resumed))
     audit(site, ending_in(site, *SCENARIOS[dag][1]))

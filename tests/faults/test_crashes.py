@@ -19,7 +19,7 @@ from console.stack import HEALTHY_COMPONENTS
 from include.runbook.scenarios import BATCH_OF
 from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
 
-from .conftest import Count
+from .conftest import Count, case
 from .figures import Figures
 
 pytestmark = pytest.mark.faults
@@ -54,11 +54,11 @@ class Case:
 
 CASES = [
     Case(dag, moment, whose, hosts)
-    for dag, (_, hosts) in SCENARIOS.items()
+    for dag, (_, hosts) in reversed(SCENARIOS.items())
     for moment, whose in itertools.product(MOMENTS, WHOSE)
 ]
 OUTAGES = [
-    pytest.param((f"{dag.partition('_')[2]}-programs", state), dag, hosts, id=dag)
+    case(f"programs-{state}", (f"{dag.partition('_')[2]}-programs", state), dag, hosts, id=dag)
     for dag, (state, hosts) in SCENARIOS.items()
 ]
 
@@ -84,16 +84,19 @@ def counted(site: Site, injected: int, by_hand: int) -> Figures:
 
 
 @pytest.mark.parametrize(
-    ("site", "case"),
-    [pytest.param(case.site, case, id=f"{case.dag}-{case.moment}-{case.whose}") for case in CASES],
-    indirect=["site"],
+    ("group", "site", "death"),
+    [
+        case(f"{each.moment}-{each.site[1]}", each.site, each, id=f"{each.dag}-{each.moment}-{each.whose}")
+        for each in CASES
+    ],
+    indirect=["group", "site"],
 )
 def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
-    site: Site, orders: Path, case: Case, count: Count
+    site: Site, orders: Path, death: Case, count: Count
 ) -> None:
-    dag, folder = case.dag, orders / site.name
+    dag, folder = death.dag, orders / site.name
     folder.mkdir()
-    (folder / "order.json").write_text(json.dumps({"moment": case.moment, "whose": case.whose}))
+    (folder / "order.json").write_text(json.dumps({"moment": death.moment, "whose": death.whose}))
     known = {task.task_id for each in {dag, BATCH_OF.get(dag, dag)} for task in site.airflow.tasks(each)}
 
     run = site.start(dag, **asked_for(site, dag))
@@ -105,11 +108,11 @@ def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
         (one.dag_id, task.task_id)
         for one in [run, *site.batches(run)]
         for task in site.airflow.task_instances(one.dag_id, one.run_id)
-        if task.state == "success" and (case.moment != "middle" or task.task_id in CHANGING)
+        if task.state == "success" and (death.moment != "middle" or task.task_id in CHANGING)
     }
     assert carried_out <= died, f"never died: {sorted(carried_out - died)}"
     count(counted(site, len(marks(folder)), resumed))
-    audit(site, ending_in(site, *case.hosts))
+    audit(site, ending_in(site, *death.hosts))
 
 
 def marks(folder: Path) -> list[str]:
@@ -117,7 +120,7 @@ def marks(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if file.name != "order.json"]
 
 
-@pytest.mark.parametrize(("site", "dag", "hosts"), OUTAGES, indirect=["site"])
+@pytest.mark.parametrize(("group", "site", "dag", "hosts"), OUTAGES, indirect=["group", "site"])
 def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its_end(
     site: Site, dag: str, hosts: tuple[str, ...], count: Count
 ) -> None:

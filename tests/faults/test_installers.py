@@ -6,7 +6,7 @@ import pytest
 
 from tests.scenarios import Site, audit, first_compute
 
-from .conftest import Count
+from .conftest import Count, case
 from .test_crashes import counted, finished_or_resumed
 
 pytestmark = pytest.mark.faults
@@ -23,12 +23,12 @@ MISBEHAVIOUR = {
 
 
 @pytest.mark.parametrize(
-    ("site", "fault", "fails"),
+    ("group", "site", "fault", "fails"),
     [
-        pytest.param((f"installer-{fault.replace('_', '-')}", "C"), fault, fails, id=fault)
+        case("installer", (f"installer-{fault.replace('_', '-')}", "C"), fault, fails, id=fault)
         for fault, fails in MISBEHAVIOUR.items()
     ],
-    indirect=["site"],
+    indirect=["group", "site"],
 )
 def test_what_the_installer_did_is_found_on_the_node_and_the_run_is_resumed(
     site: Site, fault: str, fails: bool, count: Count

@@ -28,10 +28,10 @@ def allowed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Allowed:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(tecs.batches, "count_batches", counted)
 
-    def ask(*states: str | None, budget: int = 0, canary: int = 1, failed: tuple[str, ...] = ()) -> int:
+    def ask(*states: str | None, budget: int = 0, canary: int = 1, failed: tuple[str, ...] = (), first: int = 0) -> int:
         asked["failed"] = failed
         of = cluster.model_copy(update={"batch_size": 2, "canary": canary})
-        run = Run(of, of.target_release, of.computes, failures_allowed=budget)
+        run = Run(of, of.target_release, of.computes, computes_first=of.computes[:first], failures_allowed=budget)
         monkeypatch.setattr(tecs.batches, "batch_state", lambda context, number: states[number])
         task = tecs.batches.BatchRun(task_id="batch", trigger_dag_id="rollback_compute", number=len(states))
         return task._failures_allowed({"run_id": "run-1", **context()}, run)
@@ -42,6 +42,16 @@ def allowed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Allowed:
 def test_of_the_canary_none_may_fail(allowed: Allowed) -> None:
     assert allowed(budget=3) == 0
     assert allowed(budget=3, canary=0) == 3
+
+
+def test_computes_that_go_first_are_no_canary_and_the_canary_comes_after_them(allowed: Allowed) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    assert allowed(budget=3, first=1) == 3
+    assert allowed("success", budget=3, first=1) == 0
+    assert allowed("failed", budget=3, first=1, failed=("host-1",)) == 0, "a canary, whatever went before it"
+    with pytest.raises(AirflowFailException, match="run-1__batch-002 has not succeeded"):
+        allowed("success", "failed", budget=3, first=1)
 
 
 def test_after_batches_that_succeeded_the_whole_budget_is_left(allowed: Allowed) -> None:

@@ -18,6 +18,7 @@ FINAL = [
     errors.PasswordPrompt("step", "host", "tail"),
     errors.LockHeld("cluster", "owner", "since", "advice"),
     errors.FactUnreadable("host", "command", "found"),
+    errors.RootDenied("host", "login", "reason"),
     errors.HostKeyMissing("host", "10.0.0.1", 22),
     errors.HostKeyMismatch("host", "expected", "found"),
     errors.RequestRefused("refused"),

@@ -11,10 +11,11 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.runbook.cluster import Inventories
 from include.runbook.gate import Decision
+from include.runbook.step import Run
 from tests.dags.conftest import PROJECT
 
 PASSED = {"result": "pass", "found": ["all is well"]}
-FAILED = {"result": "fail", "found": ["nova-compute: down"]}
+FAILED = {"result": "fail", "found": ["nova-compute: down"], "computes_first": []}
 OPEN = {"result": "inconclusive", "found": ["host-1: no answer"]}
 
 
@@ -72,8 +73,14 @@ def gate() -> Any:
 
 
 @pytest.fixture(autouse=True)
-def inventories(monkeypatch: pytest.MonkeyPatch) -> None:
+def inventories(monkeypatch: pytest.MonkeyPatch, gate: Any) -> None:
     monkeypatch.setenv("TECS_CLUSTERS", str(PROJECT / "include/clusters"))
+    monkeypatch.setattr(gate, "cached_credentials", lambda: None)
+    monkeypatch.setattr(gate, "out_of_service", nobody)
+
+
+async def nobody(run: Run, credentials: object) -> tuple[str, ...]:
+    return ()
 
 
 def decided(gate: Any, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]) -> str:
@@ -104,6 +111,20 @@ def test_the_gate_decides_from_the_soak_and_the_vm(
     assert decided(gate, monkeypatch, given) == decision
 
 
+def test_computes_that_are_out_of_service_are_to_be_rolled_back_first(
+    gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def one(run: Run, credentials: object) -> tuple[str, ...]:
+        return ("host-10-43-203-102",)
+
+    monkeypatch.setattr(gate, "out_of_service", one)
+    for judged, first in ((FAILED, ["host-10-43-203-102"]), (PASSED, [])):
+        ended = {gate.SOAK: "success" if judged is PASSED else "failed", gate.VM: "success"}
+        given = context(ended, {(gate.SOAK, gate.JUDGED): judged}, on_failure="automatic")
+        decided(gate, monkeypatch, given)
+        assert given["ti"].own[gate.JUDGED]["computes_first"] == first
+
+
 def test_nothing_is_decided_of_an_upgrade_that_never_came_to_its_soak(
     gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +148,10 @@ def test_nothing_is_rolled_back_where_that_was_not_decided(gate: Any, decision: 
 def test_the_rollback_is_started_once_with_what_the_upgrade_was_asked_for(gate: Any) -> None:
     from airflow.sdk.exceptions import DagRunTriggerException
 
-    pushed: dict[tuple[str, str], Any] = {(gate.GATE, "return_value"): "roll_back"}
+    pushed: dict[tuple[str, str], Any] = {
+        (gate.GATE, "return_value"): "roll_back",
+        (gate.GATE, gate.JUDGED): FAILED | {"computes_first": ["host-10-43-203-102"]},
+    }
     with pytest.raises(DagRunTriggerException) as started:
         gate.RollBack(task_id="U3_roll_back").execute(context(pushed=pushed, accept_newer_schema=True))
     told = started.value
@@ -135,6 +159,7 @@ def test_the_rollback_is_started_once_with_what_the_upgrade_was_asked_for(gate: 
     target = Inventories(PROJECT / "include/clusters")["example"].target_release
     assert told.conf["target_release"] == target
     assert told.conf["accept_newer_schema"] is True
+    assert told.conf["computes_first"] == ["host-10-43-203-102"]
     pushed["run", "night-1__rollback"] = "running"
     gate.RollBack(task_id="U3_roll_back").execute(context(pushed=pushed))
 
@@ -142,7 +167,11 @@ def test_the_rollback_is_started_once_with_what_the_upgrade_was_asked_for(gate: 
 def test_a_rollback_that_is_paused_is_not_left_waiting_in_silence(gate: Any) -> None:
     from airflow.providers.standard.operators.trigger_dagrun import DagIsPaused
 
-    pushed = {(gate.GATE, "return_value"): "roll_back", ("paused", "rollback_cluster"): True}
+    pushed = {
+        (gate.GATE, "return_value"): "roll_back",
+        (gate.GATE, gate.JUDGED): FAILED,
+        ("paused", "rollback_cluster"): True,
+    }
     with pytest.raises(DagIsPaused):
         gate.RollBack(task_id="U3_roll_back").execute(context(pushed=pushed))
 

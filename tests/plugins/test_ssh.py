@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paramiko
@@ -13,13 +14,14 @@ import yaml
 
 from include.runbook import reach
 from include.runbook.cluster import Cluster, Host
-from include.runbook.errors import LimitExceeded
-from include.runbook.shell import CUT
+from include.runbook.errors import LimitExceeded, RootDenied
+from include.runbook.shell import CUT, Output
 from tests.unit.conftest import EXAMPLE
-from tests.unit.ssh_hosts import CLIENT_KEY, ssh_hosts
+from tests.unit.ssh_hosts import CLIENT_KEY, SshHosts, give_sudo, ssh_hosts
 
 ADDRESS = "127.77.9.1"
 LIMIT = 100_000
+A_LONG_LINE = f"# {'0123456789' * 40_000}"
 
 
 @pytest.fixture
@@ -28,14 +30,26 @@ def host() -> Host:
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[paramiko.SSHClient]:
-    monkeypatch.setattr(reach, "OUTPUT_LIMIT", LIMIT)
-    with ssh_hosts() as servers, paramiko.SSHClient() as client:
+def servers() -> Iterator[SshHosts]:
+    with ssh_hosts() as servers:
+        yield servers
+
+
+@contextmanager
+def logged_in(servers: SshHosts, login: str) -> Iterator[paramiko.SSHClient]:
+    with paramiko.SSHClient() as client:
         key = servers.start(ADDRESS)
         shown = paramiko.hostkeys.HostKeyEntry.from_line(f"host {key.export_public_key().decode()}").key
         client.get_host_keys().add(f"[{ADDRESS}]:{servers.port}", shown.get_name(), shown)
-        login = paramiko.Ed25519Key.from_private_key(io.StringIO(CLIENT_KEY.export_private_key().decode()))
-        client.connect(ADDRESS, servers.port, "root", pkey=login, allow_agent=False, look_for_keys=False)
+        own = paramiko.Ed25519Key.from_private_key(io.StringIO(CLIENT_KEY.export_private_key().decode()))
+        client.connect(ADDRESS, servers.port, login, pkey=own, allow_agent=False, look_for_keys=False)
+        yield client
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch, servers: SshHosts) -> Iterator[paramiko.SSHClient]:
+    monkeypatch.setattr(reach, "OUTPUT_LIMIT", LIMIT)
+    with logged_in(servers, "root") as client:
         yield client
 
 
@@ -45,6 +59,28 @@ def test_what_is_beyond_the_limit_is_not_kept_and_that_is_said(client: paramiko.
     output = _exec(client, host, f"yes | head -c {3 * LIMIT}; echo end >&2; exit 3", 30)
     assert (len(output.stdout), output.stderr, output.status, output.cut) == (LIMIT, "end\n", 3, True)
     assert CUT in output.tail
+
+
+@pytest.mark.parametrize("login", ["root", "operator"])
+def test_a_script_of_any_length_is_run(servers: SshHosts, host: Host, tmp_path: Path, login: str) -> None:
+    from tecs.ssh import _exec
+
+    give_sudo(servers, tmp_path, allowed=True)
+    with logged_in(servers, login) as client:
+        assert _exec(client, host, f"{A_LONG_LINE}\necho whole; exit 3", 30) == Output(3, "whole\n", "")
+
+
+def test_a_login_that_is_not_root_acts_as_root_or_is_told_that_it_may_not(
+    servers: SshHosts, host: Host, tmp_path: Path
+) -> None:
+    from tecs.ssh import _exec
+
+    give_sudo(servers, tmp_path, allowed=True)
+    with logged_in(servers, "operator") as client:
+        assert _exec(client, host, 'echo "it\'s $((6 * 7))" && exit 3', 30) == Output(3, "it's 42\n", "")
+        give_sudo(servers, tmp_path, allowed=False)
+        with pytest.raises(RootDenied, match=f"operator cannot become root on {host.name}"):
+            _exec(client, host, "true", 30)
 
 
 class Endless:
@@ -59,10 +95,17 @@ class Endless:
     def get_transport(self) -> Endless:
         return self
 
+    def get_username(self) -> str:
+        return "root"
+
     def open_session(self, timeout: float) -> Endless:
         return self
 
     def exec_command(self, script: str) -> None: ...
+
+    def settimeout(self, timeout: float) -> None: ...
+
+    def sendall(self, data: bytes) -> None: ...
 
     def shutdown_write(self) -> None: ...
 

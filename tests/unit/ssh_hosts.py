@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -15,7 +17,10 @@ CLIENT_KEY = asyncssh.generate_private_key("ssh-ed25519")
 
 
 class SshHosts:
-    """Servers that run what they are asked to in a real shell. `sessions` counts the logins at each address."""
+    """Servers that run what they are asked to in a real shell. `sessions` counts the logins at each address.
+
+    `environment` is the commands' own; any login is let in.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -23,6 +28,7 @@ class SshHosts:
         self._connections: dict[str, list[asyncssh.SSHServerConnection]] = {}
         self._commands: dict[asyncio.Task[None], asyncio.subprocess.Process] = {}
         self.sessions: dict[str, int] = {}
+        self.environment = dict(os.environ)
         self.port = 0
 
     def start(self, address: str, key: asyncssh.SSHKey | None = None) -> asyncssh.SSHKey:
@@ -68,16 +74,18 @@ class SshHosts:
 
     async def _serve(self, address: str, process: asyncssh.SSHServerProcess[bytes]) -> None:
         self.sessions[address] = self.sessions.get(address, 0) + 1
-        pipes = {
-            "stdin": asyncio.subprocess.DEVNULL,
+        pipes: dict[str, Any] = {
+            "stdin": asyncio.subprocess.PIPE,
             "stdout": asyncio.subprocess.PIPE,
             "stderr": asyncio.subprocess.PIPE,
+            "env": self.environment,
         }
+        given = await process.stdin.read()
         shell = await asyncio.create_subprocess_exec("sh", "-c", process.command or "", **pipes)
         task = asyncio.current_task()
         assert task is not None
         self._commands[task] = shell
-        out, err = await shell.communicate()
+        out, err = await shell.communicate(given)
         del self._commands[task]
         if process.is_closing():
             return
@@ -103,6 +111,15 @@ class SshHosts:
 
     def _await(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+
+
+def give_sudo(hosts: SshHosts, folder: Path, *, allowed: bool) -> None:
+    """The hosts' commands find a sudo that runs what it is given, as the same user, or that says no as the real one does."""
+    sudo = folder / "sudo"
+    end = 'shift 3; exec "$@"' if allowed else "echo 'sudo: a password is required' >&2; exit 1"
+    sudo.write_text(f'#!/bin/sh\ntest "$1 $2 $3" = "-n -H --" || exit 99\n{end}\n')
+    sudo.chmod(0o755)
+    hosts.environment["PATH"] = f"{folder}:{hosts.environment['PATH']}"
 
 
 @contextmanager

@@ -291,6 +291,7 @@ PARAMETERS = (
     "return_vms",
     "take_over",
     "accept_newer_schema",
+    "computes_first",
     "parent",
 )
 SOUND: dict[str, Any] = {

@@ -72,12 +72,13 @@ def test_the_rollback_is_asked_for_what_the_upgrade_was_and_its_request_is_under
     asked = replace(upgrade, vm_policy={first: VmPolicy.NODE_FAULTY}, accept_newer_schema=True, return_vms=True)
     clusters = {upgrade.cluster.name: upgrade.cluster}
     back = read_request(
-        rollback_conf(asked), clusters, owner="o", user="u", dag="rollback_cluster", computes_asked=False
+        rollback_conf(asked, [first]), clusters, owner="o", user="u", dag="rollback_cluster", computes_asked=False
     )
     assert back.target == upgrade.cluster.target_release
     assert back.policy_for(upgrade.computes[0]) is VmPolicy.NODE_FAULTY
     assert back.accept_newer_schema
     assert back.return_vms
+    assert back.computes_first == upgrade.computes[:1]
     assert not back.take_over
 
 

@@ -13,7 +13,7 @@ from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output
 from include.runbook.step import Goal, Read, Run, Verdict, all_of, any_of
 
-from .site import A, B, ban, preference, resource_xml, status_xml
+from .site import A, B, ban, fail_count, failed_action, preference, resource_xml, status_xml
 
 DATA = Path(__file__).with_name("data")
 
@@ -211,6 +211,35 @@ def test_a_cluster_that_is_not_wholly_up_says_what_is_wanting(cluster: Cluster, 
 
 def test_a_cluster_with_every_node_and_resource_is_wholly_up(cluster: Cluster) -> None:
     assert judged(goals.all_started(cluster.controllers.a), said(status_xml())).met
+
+
+@pytest.mark.parametrize(
+    ("xml", "met"),
+    [
+        (status_xml(), True),
+        (status_xml(more=resource_xml("db_fs", None)), True),
+        (status_xml(more=resource_xml("db_fs", None), troubles=failed_action("db_fs_start_0", B)), True),
+        (status_xml(more=resource_xml("db_fs", A), troubles=failed_action("db_fs_monitor_5000", A)), True),
+        (status_xml(more=resource_xml("db_fs", None), troubles=failed_action("db_fs_start_0", A)), False),
+        (status_xml(more=resource_xml("db_fs", None), troubles=fail_count("db_fs", A, "INFINITY")), False),
+        (status_xml(more=resource_xml("db_fs", A, failed=True)), False),
+    ],
+    ids=[
+        "all runs",
+        "stopped without a failure",
+        "failed on the peer",
+        "failed once, runs again",
+        "could not be started",
+        "failed too often",
+        "failed",
+    ],
+)
+def test_what_a_host_could_not_run_is_told_and_what_its_peer_could_not_is_not(
+    cluster: Cluster, xml: str, met: bool
+) -> None:
+    verdict = judged(goals.nothing_fails_on(cluster.controllers.a), said(xml), said(A))
+    assert verdict.met is met
+    assert met or "could not run db_fs" in verdict.found
 
 
 # ---- the cloud -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from include.runbook.preconditions import findings
 from include.runbook.room import rooms_to_drain
 from include.runbook.step import Run, VmPolicy
 
-from .site import A, B, Site, fail_count, failed_action, judged, preference, status_xml
+from .site import A, B, Site, fail_count, failed_action, judged, preference, resource_xml, status_xml
 
 BIN = b"#!/bin/sh\necho the installer\n"
 
@@ -195,6 +195,15 @@ def test_a_resource_that_has_failed_too_often_on_b_keeps_nobody_from_rolling_b_b
     assert refusals(replace(compute_run, dag="rollback_cluster"), whole) == ""
 
 
+@pytest.mark.parametrize(("node", "refused"), [(A, True), (B, False)])
+def test_b_is_not_rolled_back_while_a_could_not_run_a_resource(
+    compute_run: Run, whole: Site, node: str, refused: bool
+) -> None:
+    whole.pacemaker(active=A, more=resource_xml("db_fs", None), troubles=failed_action("db_fs_start_0", node))
+    told = refusals(replace(compute_run, dag="rollback_controller"), whole)
+    assert ("could not run db_fs" in told) is refused
+
+
 def test_a_float_ip_that_pacemaker_does_not_know_is_refused(compute_run: Run, whole: Site) -> None:
     other = compute_run.cluster.model_copy(update={"float_ip_resource": "vip"})
     assert "Pacemaker knows no resource vip" in refusals(replace(compute_run, cluster=other), whole)
@@ -342,8 +351,21 @@ def test_a_batch_whose_room_is_on_a_compute_that_comes_back_before_it_does_not_k
     assert later.met
     assert f"{first.name} will be back before, and this batch asks again before it begins" in later.found
     assert not judge(rooms_to_drain(run, lost=[first.name])[1], whole).met
+    assert "computes_first" not in judge(rooms_to_drain(run, lost=[first.name])[1], whole).found
     batch = replace(run, computes=(second,), dag="rollback_compute")
     assert not judge(rooms_to_drain(batch)[0], whole).met, "asked again, it refuses"
+
+
+def test_a_compute_that_is_out_of_service_gives_its_room_if_it_goes_first(compute_run: Run, whole: Site) -> None:
+    first, second = whole.cluster.computes[:2]
+    vm = {"ID": "1", "Name": "web", "Status": "ACTIVE", "Host": first.name, "Flavor Name": "large"}
+    whole.cloud(servers=[vm], services=[service(first.name), service(second.name, State="down")])
+    cluster = whole.cluster.model_copy(update={"computes": (first, second), "batch_size": 1})
+    run = replace(compute_run, cluster=cluster, computes=(first, second), dag="rollback_cluster")
+    refused = judge(rooms_to_drain(run)[0], whole)
+    assert not refused.met
+    assert f"name those that are out of service, {second.name}, in computes_first" in refused.found
+    assert all(judge(goal, whole).met for goal in rooms_to_drain(replace(run, computes_first=(second,))))
 
 
 def test_a_compute_that_is_back_already_need_not_be_drained_again(compute_run: Run, whole: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -13,14 +14,15 @@ import yaml
 from include.runbook import reach
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import pins_path
-from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable
+from include.runbook.errors import FactUnreadable, HostKeyMismatch, HostKeyMissing, HostUnreachable, RootDenied
 from include.runbook.goals import command_succeeds
+from include.runbook.login_shell import Call
 from include.runbook.reach import Credentials, Sweep, connect, sweep
 from include.runbook.shell import CUT, Output
 from include.runbook.step import Read
 
 from .conftest import EXAMPLE
-from .ssh_hosts import CLIENT_KEY, SshHosts, line, ssh_hosts
+from .ssh_hosts import CLIENT_KEY, SshHosts, give_sudo, line, ssh_hosts
 
 DAISY, A, C = "127.77.1.1", "127.77.1.11", "127.77.1.21"
 
@@ -67,6 +69,25 @@ def a_read(host: Host, command: str = "echo here; echo and >&2; exit 3") -> Read
     return Read(host, command)
 
 
+def test_a_host_that_allows_no_more_sessions_is_asked_again(
+    cluster: Cluster, login: Credentials, keys: dict[str, asyncssh.SSHKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, start = [asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")] * 3, reach._begin
+
+    async def refusing(connection: asyncssh.SSHClientConnection, sent: Call) -> asyncssh.SSHClientProcess[bytes]:
+        if refusals:
+            raise refusals.pop()
+        return await start(connection, sent)
+
+    monkeypatch.setattr(reach, "_begin", refusing)
+    monkeypatch.setattr(reach, "SESSION_PAUSES", (0.0, 0.0, 0.0))
+    a = cluster.controllers.a
+    assert ask(a, login, line(keys[A]), "echo here").stdout == "here\n"
+    refusals += [asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "open failed")] * 4
+    with pytest.raises(HostUnreachable, match=r"it allows no session: open failed(.|\n)*see MaxSessions"):
+        ask(a, login, line(keys[A]), "echo here")
+
+
 def test_an_answer_has_its_status_and_both_streams(cluster: Cluster, login: Credentials) -> None:
     read = a_read(cluster.controllers.a)
     assert swept(cluster, login, read).output(read) == Output(3, "here\n", "and\n")
@@ -98,6 +119,34 @@ def test_a_login_that_is_refused_is_told(cluster: Cluster) -> None:
     )
     with pytest.raises(HostUnreachable, match="Permission denied"):
         ask(cluster.computes[0], stranger, cluster.computes[0].host_key, "true")
+
+
+def test_a_login_that_is_not_root_reads_as_root(
+    cluster: Cluster, login: Credentials, servers: SshHosts, tmp_path: Path
+) -> None:
+    host, operator = cluster.computes[0], replace(login, username="operator")
+    give_sudo(servers, tmp_path, allowed=True)
+    told = ask(host, operator, host.host_key, 'echo "it\'s $((6 * 7))" && exit 3')
+    assert told == Output(3, "it's 42\n", "")
+
+
+@pytest.mark.parametrize("name", ["root", "operator"])
+def test_a_script_of_any_length_is_run(
+    cluster: Cluster, login: Credentials, servers: SshHosts, tmp_path: Path, name: str
+) -> None:
+    host = cluster.computes[0]
+    give_sudo(servers, tmp_path, allowed=True)
+    script = f"# {'0123456789' * 40_000}\necho whole; cat; exit 3"
+    assert ask(host, replace(login, username=name), host.host_key, script) == Output(3, "whole\n", "")
+
+
+def test_a_login_that_may_not_become_root_is_told(
+    cluster: Cluster, login: Credentials, servers: SshHosts, tmp_path: Path
+) -> None:
+    host, operator = cluster.computes[0], replace(login, username="operator")
+    give_sudo(servers, tmp_path, allowed=False)
+    with pytest.raises(RootDenied, match=r"operator cannot become root on c1\n.*\n *sudo: a password is required"):
+        ask(host, operator, host.host_key, "true")
 
 
 def test_secrets_are_not_shown() -> None:

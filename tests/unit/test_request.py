@@ -9,7 +9,7 @@ import pytest
 
 from include.runbook.cluster import Cluster
 from include.runbook.errors import RequestRefused
-from include.runbook.request import batches, read_request
+from include.runbook.request import batches, canary_of, read_request
 from include.runbook.step import Run, VmPolicy
 
 HOSTILE = ("$(reboot)", "a;reboot", "a b", "a\nb", "`id`", "a'b", 'a"b', "a|b", "a&b", "../a", "-rf", "*", "")
@@ -91,9 +91,13 @@ def test_a_controller_is_not_a_compute(cluster: Cluster) -> None:
     assert "is not a compute" in refused(cluster, computes_asked=True, computes=[cluster.controllers.a.name])
 
 
-@pytest.mark.parametrize("names", [[], None, "host-10-43-203-101"])
+@pytest.mark.parametrize("names", [[], None])
 def test_computes_must_be_named(cluster: Cluster, names: object) -> None:
     assert "computes: none given" in refused(cluster, computes_asked=True, computes=names)
+
+
+def test_computes_are_named_in_a_list(cluster: Cluster) -> None:
+    assert "is no list" in refused(cluster, computes_asked=True, computes="host-10-43-203-101")
 
 
 def test_a_compute_named_twice_is_refused(cluster: Cluster) -> None:
@@ -135,6 +139,36 @@ def test_batches_hold_every_compute_once_in_order_the_canary_first(
     parts = batches(run)
     assert [len(part) for part in parts] == sizes
     assert tuple(compute for part in parts for compute in part) == cluster.computes
+
+
+def test_computes_that_are_to_go_first_go_before_the_canary(cluster: Cluster) -> None:
+    clusters = {cluster.name: cluster.model_copy(update={"batch_size": 2, "canary": 1})}
+    names = [compute.name for compute in cluster.computes]
+    asked = {"cluster": cluster.name, "computes_first": [names[2]]}
+    run = read_request(asked, clusters, owner="o", user="u", dag="rollback_cluster", computes_asked=False)
+    parts = [[compute.name for compute in part] for part in batches(run)]
+    assert parts[:3] == [[names[2]], [names[0]], [names[1], names[3]]]
+    assert canary_of(run) == 1
+    assert sorted(name for part in parts for name in part) == sorted(names)
+
+
+@pytest.mark.parametrize("named", ["host-1", 3, ["nobody"], {"a": 1}])
+def test_computes_that_are_to_go_first_are_those_of_the_cluster(cluster: Cluster, named: object) -> None:
+    with pytest.raises(RequestRefused, match="computes_first"):
+        read_request(
+            {"cluster": cluster.name, "computes_first": named},
+            {cluster.name: cluster},
+            owner="o",
+            user="u",
+            dag="rollback_cluster",
+            computes_asked=False,
+        )
+
+
+def test_of_chosen_computes_none_goes_first(cluster: Cluster) -> None:
+    assert "computes_first" in refused(
+        cluster, computes_asked=True, computes=[cluster.computes[1].name], computes_first=[cluster.computes[0].name]
+    )
 
 
 @pytest.mark.parametrize(("budget", "allowed"), [(0, 0), (2, 2), ("50%", 3), ("5%", 0), ("33%", 1)])

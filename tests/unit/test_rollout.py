@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from include.runbook import rollout
-from include.runbook.cluster import Host
+from include.runbook.cluster import Cluster, Host
 from include.runbook.errors import ComputesUntouched, HostUnreachable, TooManyFailures
 from include.runbook.goals import taken_down
 from include.runbook.perform import narrowed
 from include.runbook.plan import hosts_of
 from include.runbook.preconditions import findings
+from include.runbook.reach import Sweep
 from include.runbook.rollout import Tally
 from include.runbook.shell import Output
-from include.runbook.step import KINDS, Of, Run
+from include.runbook.step import KINDS, Of, Read, Run
 
 from .site import Site, judged
 
@@ -137,3 +139,29 @@ def test_no_step_that_serves_several_computes_needs_an_answer_of_each(three: Run
             made = this.make(run, hosts_of(this, run)[0])
             asked = {read.host for goal in (made.goal, made.proven_by, *made.requires) for read in goal.reads}
             assert this.of is not Of.ALL or asked.isdisjoint(run.computes), this.name
+
+
+def test_a_compute_that_answers_but_is_down_as_the_cloud_says_is_out_of_service(
+    three: Run, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up, down, silent = (compute.name for compute in three.computes)
+
+    async def sweep(cluster: Cluster, reads: Iterable[Read], credentials_of: object) -> Sweep:
+        refused = HostUnreachable(silent, "no answer")
+        return Sweep(
+            {read: refused if read.host.name == silent else site.run(read.host, read.command, 60) for read in reads}
+        )
+
+    def named() -> tuple[str, ...]:
+        return asyncio.run(rollout.out_of_service(three, lambda connection: None))  # type: ignore[arg-type,return-value]
+
+    monkeypatch.setattr(rollout, "sweep", sweep)
+    states = {up: "up", down: "down", silent: "down"}
+    services = [
+        {"Binary": "nova-compute", "Host": name, "Status": "enabled", "State": state} for name, state in states.items()
+    ]
+    site.cloud(servers=[], services=services)
+    site.write(site.cluster.controllers.b, site.cluster.paths.openrc, "export OS_PASSWORD=secret\n")
+    assert named() == (down,)
+    site.program("openstack", "exit 1")
+    assert named() == ()

@@ -18,7 +18,7 @@ from include.runbook.perform import Outcome, perform
 from include.runbook.plan import hosts_of
 from include.runbook.step import Run, VmPolicy, kind
 
-from .site import A, B, Site, ban
+from .site import A, B, Site, ban, failed_action, resource_xml
 
 BIN = """\
 #!/bin/sh
@@ -115,6 +115,17 @@ def test_no_bin_is_run_with_another_beside_it(run: Run, ready: Site, name: str) 
     for host in (run.cluster.daisy, run.cluster.controllers.b, *run.computes):
         ready.write(host, f"{run.staged_bin.rpartition('/')[0]}/ZXTECS_other.bin", BIN)
     with pytest.raises(PreconditionFailed, match=r"beside it lies: \S+/ZXTECS_other\.bin"):
+        do(name, run, ready)
+    assert ready.asked == []
+
+
+@pytest.mark.parametrize(("name", "constraints"), [("ban_float_ip_on_b", ()), ("uninstall_b", (ban(B),))])
+def test_b_is_neither_banned_nor_uninstalled_while_a_could_not_run_a_resource(
+    run: Run, ready: Site, name: str, constraints: tuple[str, ...]
+) -> None:
+    stopped, trouble = resource_xml("db_fs", None), failed_action("db_fs_start_0", A)
+    ready.pacemaker(active=A, constraints=constraints, more=stopped, troubles=trouble)
+    with pytest.raises(PreconditionFailed, match="db_fs_start_0 failed on pcmk_a"):
         do(name, run, ready)
     assert ready.asked == []
 

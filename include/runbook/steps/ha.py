@@ -21,13 +21,15 @@ from include.runbook.goals import (
     managed,
     node_name,
     not_banned_from,
+    nothing_else_has_failed_on,
+    nothing_fails_on,
     only_peer_banned,
     returned,
     unconstrained,
 )
 from include.runbook.replication import WEB_DATA, in_sync
 from include.runbook.shell import Output, quote
-from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
+from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, all_of, any_of, explained, kind, step
 
 NAMES = """\
 a=$(crm_node -n) || exit $?
@@ -109,6 +111,7 @@ def move_float_ip_to_a(run: Run, a: Host) -> Step:
         kind("move_float_ip_to_a"),
         a,
         goal=a_is_active(run.cluster),
+        proof=explained(a_is_active(run.cluster), by=nothing_else_has_failed_on(a, resource)),
         requires=(nodes_online(a), returned(run, a), managed(a), one_view(run.cluster)),
         action=f"""\
 {float_ip_arrives(run.cluster)}
@@ -140,12 +143,12 @@ def ban_float_ip_on_b(run: Run, a: Host) -> Step:
             all_of(ready, sentence="B is back on the target release and the whole cluster is up and unconstrained"),
         ),
         proof=only_peer_banned(cluster, a),
-        requires=(a_is_active(cluster),),
+        requires=(a_is_active(cluster), nothing_fails_on(a)),
         action=f"""\
 {NAMES}
 {DROP_PREFERENCE.format(resource=cluster.float_ip_resource)}
 pcs resource ban {cluster.float_ip_resource} "$b\"""",
-        advice="A must be active before B is banned; otherwise the ban would take the float IP from both.",
+        advice="A must be active before B is banned, and run what goes with that; otherwise the ban would take it from both.",
     )
 
 

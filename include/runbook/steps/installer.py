@@ -16,6 +16,7 @@ from include.runbook.custody import reinstalling_path, ssh_to
 from include.runbook.goals import (
     command_succeeds,
     not_installed,
+    nothing_fails_on,
     only_peer_banned,
     returned,
     taken_down,
@@ -59,7 +60,7 @@ def uninstall_b(run: Run, b: Host) -> Step:
     """No release is installed on B. Only while A is active and B is banned from taking over."""
     cluster = run.cluster
     a = cluster.controllers.a
-    requires = (a_is_active(cluster), only_peer_banned(cluster, a), returned(run, a))
+    requires = (a_is_active(cluster), only_peer_banned(cluster, a), nothing_fails_on(a), returned(run, a))
     return _uninstall(
         "uninstall_b", run, b, requires, "B may be taken down only while A is active, good, and B is banned."
     )
