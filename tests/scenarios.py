@@ -40,13 +40,13 @@ class Lab(Protocol):
 
 @dataclass
 class Site:
-    """One lab and the Airflow that runs scenarios on it. A run may take `patience` seconds; most take about sixty."""
+    """One lab and the Airflow that runs scenarios on it. A run that takes more than `patience` seconds is taken to hang."""
 
     name: str
     lab: Lab
     airflow: Airflow
     stack: Stack
-    patience: float = 300
+    patience: float = 900
 
     def start(self, dag: str, **conf: Any) -> Run:
         """Trigger a scenario on this site through the REST API."""
