@@ -156,7 +156,7 @@ class Guest:
     line: socket.socket
     rest: bytes = field(default=b"")
 
-    def run(self, script: str, stdin: bytes = b"", limit: float = 60) -> Said:
+    def run(self, script: str, stdin: bytes = b"", limit: float = 180) -> Said:
         """Run a script by the guest's shell; `limit` in seconds."""
         self.line.settimeout(limit)
         self.line.sendall(base64.b64encode(script.encode()) + b" =" + base64.b64encode(stdin) + b"\n")

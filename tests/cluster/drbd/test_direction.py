@@ -31,7 +31,7 @@ def do(guest: Guest, script: str) -> str:
 
 def until(guest: Guest, question: str, answer: str) -> None:
     """Wait until DRBD on a guest gives this answer."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 180
     while (said := do(guest, f"drbdadm {question} glance")) != answer:
         assert time.monotonic() < ends, f"{guest.name}: {question} is {said}, expected {answer}"
         time.sleep(0.2)
