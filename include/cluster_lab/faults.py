@@ -9,7 +9,7 @@ from typing import Any
 
 from include.cluster_lab.site import C1, C2, HOSTS
 from include.lab.errors import LabError
-from include.lab.faults import SSH_ACTIONS, VALUES
+from include.lab.faults import VALUES, check_ssh, require_one_of
 from include.lab.topology import BAD_RELEASE, GOOD_RELEASE
 from include.lab.world import FOREVER
 
@@ -33,18 +33,17 @@ def kind_of(fault: dict[str, Any]) -> str:
         raise LabError(f"fault {kind!r} does not know {', '.join(sorted(unknown))}; it knows {', '.join(KEYS[kind])}")
     match kind:
         case "ssh":
-            _one_of("do", fault.get("do"), SSH_ACTIONS)
-            _check_aim(fault["ssh"])
+            check_ssh(fault, tuple(host.name for host in HOSTS))
         case "installer":
-            _one_of("installer", fault["installer"], VALUES["installer"])
+            require_one_of("installer", fault["installer"], VALUES["installer"])
         case "flaw":
-            _one_of("flaw", fault["flaw"], VALUES["flaw"])
-            _one_of("release", fault.get("release"), (GOOD_RELEASE, BAD_RELEASE))
+            require_one_of("flaw", fault["flaw"], VALUES["flaw"])
+            require_one_of("release", fault.get("release"), (GOOD_RELEASE, BAD_RELEASE))
             if fault["flaw"] == "compute_dies":
-                _one_of("host", fault.get("host"), (C1.name, C2.name))
+                require_one_of("host", fault.get("host"), (C1.name, C2.name))
         case "host":
-            _one_of("host", fault["host"], tuple(host.name for host in HOSTS))
-            _one_of("do", fault.get("do"), HOST_ACTIONS)
+            require_one_of("host", fault["host"], tuple(host.name for host in HOSTS))
+            require_one_of("do", fault.get("do"), HOST_ACTIONS)
     return kind
 
 
@@ -96,19 +95,3 @@ class Pending:
                     self._faults = [left for left in self._faults if left["count"] != 0]
                     return fault
         return None
-
-
-def _check_aim(aim: object) -> None:
-    if not isinstance(aim, dict) or set(aim) - {"host", "match"}:
-        raise LabError('fault "ssh" aims with {"host": NAME, "match": REGEX}, both optional')
-    if "host" in aim:
-        _one_of("host", aim["host"], tuple(host.name for host in HOSTS))
-    try:
-        re.compile(aim.get("match", ""))
-    except re.error as problem:
-        raise LabError(f"{aim['match']!r} is not a regular expression: {problem}") from problem
-
-
-def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise LabError(f"{key!r} is {value!r}; expected one of {', '.join(allowed)}")

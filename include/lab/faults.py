@@ -80,23 +80,25 @@ def inject(world: World, fault: dict[str, Any]) -> None:
 
 def _check(world: World, kind: str, fault: dict[str, Any]) -> None:
     if kind in VALUES:
-        _one_of(kind, fault[kind], VALUES[kind])
+        require_one_of(kind, fault[kind], VALUES[kind])
     elif kind == "service":
-        _one_of("do", fault.get("do"), ("fail_to_start",))
+        require_one_of("do", fault.get("do"), ("fail_to_start",))
         _known_host(world, fault.get("host"))
     elif kind == "host":
-        _one_of("do", fault.get("do"), ("down", "up"))
+        require_one_of("do", fault.get("do"), ("down", "up"))
         _known_host(world, fault["host"])
     if kind in CHECKS:
         CHECKS[kind](world, fault)
 
 
-def _check_ssh(world: World, fault: dict[str, Any]) -> None:
+def check_ssh(fault: dict[str, Any], hosts: tuple[str, ...]) -> None:
+    """The form of a fault of SSH commands is right, for these hosts; LabError says what is wrong with it."""
     aim = fault["ssh"]
-    _one_of("do", fault.get("do"), SSH_ACTIONS)
+    require_one_of("do", fault.get("do"), SSH_ACTIONS)
     if not isinstance(aim, dict) or set(aim) - {"host", "match"}:
         raise LabError('fault "ssh" aims with {"host": NAME, "match": REGEX}, both optional')
-    _known_host(world, aim.get("host"))
+    if "host" in aim:
+        require_one_of("host", aim["host"], hosts)
     try:
         re.compile(aim.get("match", ""))
     except re.error as problem:
@@ -116,25 +118,25 @@ def _check_flaw(world: World, fault: dict[str, Any]) -> None:
     if "release" not in fault:
         raise LabError('fault "flaw" wants "release": the release that has it')
     if fault["flaw"] == "compute_dies":
-        _one_of("host", fault.get("host"), tuple(machine.name for machine in world.computes))
+        require_one_of("host", fault.get("host"), tuple(machine.name for machine in world.computes))
 
 
 def _check_vm(world: World, fault: dict[str, Any]) -> None:
-    _one_of("do", fault.get("do"), VM_ACTIONS)
+    require_one_of("do", fault.get("do"), VM_ACTIONS)
     if fault["do"] == "become":
-        _one_of("status", fault.get("status"), ("ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED", "ERROR"))
+        require_one_of("status", fault.get("status"), ("ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED", "ERROR"))
     if not any(fault["vm"] in (vm.id, vm.name) for vm in world.vms.values()):
         raise LabError(f"there is no VM {fault['vm']!r}")
 
 
 def _check_schema(world: World, fault: dict[str, Any]) -> None:
-    _one_of("schema", fault["schema"], tuple(world.schemas))
+    require_one_of("schema", fault["schema"], tuple(world.schemas))
     if not isinstance(fault.get("versions"), list):
         raise LabError('fault "schema" wants "versions": a list, empty for a database without a version')
 
 
 CHECKS = {
-    "ssh": _check_ssh,
+    "ssh": lambda world, fault: check_ssh(fault, tuple(world.machines)),
     "drbd": _check_drbd,
     "upgrade": _check_upgrade,
     "flaw": _check_flaw,
@@ -143,7 +145,8 @@ CHECKS = {
 }
 
 
-def _one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
+def require_one_of(key: str, value: object, allowed: tuple[str, ...]) -> None:
+    """The value of a fault's key is one of these; LabError names them where it is not."""
     if value not in allowed:
         raise LabError(f"{key!r} is {value!r}; expected one of {', '.join(allowed)}")
 
