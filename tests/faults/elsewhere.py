@@ -64,7 +64,6 @@ ELSEWHERE = {
 """What is injected, and the tests that do it. They are run by `make test` and `make test-nightly` and count nothing here."""
 
 NOT_INJECTED = {
-    "a task of an upgrade dies": "the upgrade's scenarios are broken and resumed in tests/lab/test_upgrade.py, not killed",
     "packets that are late": "every command is late instead: not every kernel can delay packets (netem)",
     "clock skew": "all hosts of a lab have the machine's clock; the check for it is tested in tests/unit/test_validation.py",
     "two runs of one id in two Airflow installations": "the lock cannot tell them apart: see docs/operations.md",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from include.runbook.scenarios import BATCH_OF
-from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
+from tests.scenarios import CHANGING, Site, asked_for, vms
 
 from .conftest import Count, case
-from .test_crashes import SCENARIOS, counted, finished_or_resumed
+from .test_crashes import SCENARIOS, counted, finished_or_resumed, is_as_it_must_be, site_of
 
 pytestmark = pytest.mark.faults
 
@@ -27,8 +27,8 @@ def changing_steps(site: Site, dag: str) -> list[str]:
 @pytest.mark.parametrize(
     ("group", "site", "dag", "when"),
     [
-        case(f"dropped-{state}", (f"{dag.partition('_')[2]}-dropped-{when}", state), dag, when, id=f"{dag}-{when}")
-        for dag, (state, _) in SCENARIOS.items()
+        case(f"dropped-{each.begins}", site_of(dag, "dropped", when), dag, when, id=f"{dag}-{when}")
+        for dag, each in SCENARIOS.items()
         for when in DROPS
     ],
     indirect=["group", "site"],
@@ -36,7 +36,7 @@ def changing_steps(site: Site, dag: str) -> list[str]:
 def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_once(
     site: Site, dag: str, when: str, count: Count
 ) -> None:
-    names = changing_steps(site, dag)
+    names, before = changing_steps(site, dag), vms(site)
     for name in names:
         site.lab.fault({"ssh": {"match": rf"# \S+ {name} on "}, "do": DROPS[when]})
     hosts = list(site.lab.state()["hosts"])
@@ -51,7 +51,7 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
     injected = len(names) + len(hosts) - len(site.lab.state()["faults"])
     site.lab.fault({"clear": True})
     count(counted(site, injected, resumed))
-    audit(site, ending_in(site, *SCENARIOS[dag][1]))
+    is_as_it_must_be(site, dag, before)
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
     indirect=["group", "site"],
 )
 def test_every_command_is_late(site: Site, seconds: float, count: Count) -> None:
-    dag = "rollback_compute"
+    dag, before = "rollback_compute", vms(site)
     site.lab.fault({"ssh": {}, "do": "delay", "seconds": seconds, "count": -1})
     run = site.start(dag, **asked_for(site, dag))
     ended, resumed = finished_or_resumed(site, run, most=1)
     assert ended == "success", site.story(run)
     site.lab.fault({"clear": True})
     count(counted(site, 1, resumed))
-    audit(site, ending_in(site, *SCENARIOS[dag][1]))
+    is_as_it_must_be(site, dag, before)

@@ -17,17 +17,27 @@ from console.errors import ApiError
 from console.processes import members
 from console.stack import HEALTHY_COMPONENTS
 from include.runbook.scenarios import BATCH_OF
-from tests.scenarios import CHANGING, Site, asked_for, audit, ending_in
+from tests.scenarios import CHANGING, UPGRADE, Site, asked_for, audit, ending_in, is_upgraded, vms
 
 from .conftest import Count, case
 from .figures import Figures
 
 pytestmark = pytest.mark.faults
 
+
+@dataclass(frozen=True)
+class Scenario:
+    """In which state its lab begins, and the ends of the addresses of the hosts that it reinstalls with the old release."""
+
+    begins: str
+    reinstalls: tuple[str, ...] = ()
+
+
 SCENARIOS = {
-    "rollback_compute": ("C", ("21",)),
-    "rollback_controller": ("B", ("12",)),
-    "rollback_cluster": ("A", ("12", "21", "22")),
+    "rollback_compute": Scenario("C", ("21",)),
+    "rollback_controller": Scenario("B", ("12",)),
+    "rollback_cluster": Scenario("A", ("12", "21", "22")),
+    UPGRADE: Scenario("good"),
 }
 MOMENTS = ("start", "middle", "end")
 WHOSE = ("task", "worker")
@@ -39,28 +49,26 @@ EACH_TASKS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """One run of a scenario: when its tasks die, whose process it is, and the ends of the addresses that it reinstalls."""
+    """One run of a scenario: when its tasks die, and whose process it is."""
 
     dag: str
     moment: str
     whose: str
-    hosts: tuple[str, ...]
 
     @property
     def site(self) -> tuple[str, str]:
-        """The name of the site, and the state in which its lab begins."""
-        return f"{self.dag.partition('_')[2]}-{self.moment}-{self.whose}", SCENARIOS[self.dag][0]
+        """The site of this run."""
+        return site_of(self.dag, self.moment, self.whose)
 
 
-CASES = [
-    Case(dag, moment, whose, hosts)
-    for dag, (_, hosts) in reversed(SCENARIOS.items())
-    for moment, whose in itertools.product(MOMENTS, WHOSE)
-]
-OUTAGES = [
-    case(f"programs-{state}", (f"{dag.partition('_')[2]}-programs", state), dag, hosts, id=dag)
-    for dag, (state, hosts) in SCENARIOS.items()
-]
+def site_of(dag: str, *words: str) -> tuple[str, str]:
+    """The name of a site for the scenario, which ends in these words, and the state in which its lab begins."""
+    scenario = "upgrade" if dag == UPGRADE else dag.partition("_")[2]
+    return "-".join((scenario, *words)), SCENARIOS[dag].begins
+
+
+CASES = [Case(dag, moment, whose) for dag in reversed(SCENARIOS) for moment, whose in itertools.product(MOMENTS, WHOSE)]
+OUTAGES = [case(f"programs-{each.begins}", site_of(dag, "programs"), dag, id=dag) for dag, each in SCENARIOS.items()]
 
 
 def finished_or_resumed(site: Site, run: Run, most: int) -> tuple[str, int]:
@@ -83,6 +91,14 @@ def counted(site: Site, injected: int, by_hand: int) -> Figures:
     return Figures(injected, injected - by_hand, by_hand, lost, installs, held + at_once)
 
 
+def is_as_it_must_be(site: Site, dag: str, before: dict[str, str]) -> None:
+    """The scenario has come to its end, each host installed once, and nothing was done that must not be."""
+    if dag == UPGRADE:
+        is_upgraded(site, before)
+    else:
+        audit(site, ending_in(site, *SCENARIOS[dag].reinstalls))
+
+
 @pytest.mark.parametrize(
     ("group", "site", "death"),
     [
@@ -94,7 +110,7 @@ def counted(site: Site, injected: int, by_hand: int) -> Figures:
 def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
     site: Site, orders: Path, death: Case, count: Count
 ) -> None:
-    dag, folder = death.dag, orders / site.name
+    dag, folder, before = death.dag, orders / site.name, vms(site)
     folder.mkdir()
     (folder / "order.json").write_text(json.dumps({"moment": death.moment, "whose": death.whose}))
     known = {task.task_id for each in {dag, BATCH_OF.get(dag, dag)} for task in site.airflow.tasks(each)}
@@ -112,7 +128,7 @@ def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
     }
     assert carried_out <= died, f"never died: {sorted(carried_out - died)}"
     count(counted(site, len(marks(folder)), resumed))
-    audit(site, ending_in(site, *death.hosts))
+    is_as_it_must_be(site, dag, before)
 
 
 def marks(folder: Path) -> list[str]:
@@ -120,10 +136,11 @@ def marks(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if file.name != "order.json"]
 
 
-@pytest.mark.parametrize(("group", "site", "dag", "hosts"), OUTAGES, indirect=["group", "site"])
+@pytest.mark.parametrize(("group", "site", "dag"), OUTAGES, indirect=["group", "site"])
 def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its_end(
-    site: Site, dag: str, hosts: tuple[str, ...], count: Count
+    site: Site, dag: str, count: Count
 ) -> None:
+    before = vms(site)
     run = site.start(dag, **asked_for(site, dag))
     killed = 0
     ends = time.monotonic() + site.patience
@@ -137,7 +154,7 @@ def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its
     assert ended == "success", site.story(run)
     assert killed >= len(PROGRAMS)
     count(counted(site, killed, resumed))
-    audit(site, ending_in(site, *hosts))
+    is_as_it_must_be(site, dag, before)
 
 
 def state(site: Site, run: Run) -> Run:
