@@ -86,6 +86,8 @@ def airflow_environment(place: Place, secrets: Secrets) -> dict[str, str]:
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
         # a new DAG file is seen within seconds (a changed one always is)
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+        # reading unchanged ones again is a seventh of a busy machine's work; a new inventory is seen after so many seconds
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "120",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         # where the pages of runs are kept, so that they outlive the stack's Airflow
         "TECS_RECORDS": str(place.state / "records"),
