@@ -16,8 +16,8 @@ settings.register_profile("nightly", max_examples=3000, deadline=None, database=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ASKED_FOR = ("cluster", "faults", "nightly")
-LONGEST = ("tests/lab/", "tests/rehearsal/")
-"""Whole scenarios: they begin first, so that nobody waits for them alone at the end."""
+LONGEST = ("tests/lab/test_scenarios.py", "tests/lab/", "tests/rehearsal/")
+"""Whole scenarios, the longest of all before the others: they begin first, so that nobody waits for them alone at the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -27,4 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((turn for turn, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
