@@ -16,7 +16,7 @@ settings.register_profile("nightly", max_examples=3000, deadline=None, database=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 ASKED_FOR = ("cluster", "faults", "nightly")
-LONGEST = ("tests/lab/test_scenarios.py", "tests/lab/", "tests/rehearsal/")
+LONGEST = ("tests/lab/test_upgrade.py", "tests/lab/test_scenarios.py", "tests/lab/", "tests/rehearsal/")
 """Whole scenarios, the longest of all before the others: they begin first, so that nobody waits for them alone at the end."""
 
 

@@ -9,7 +9,7 @@ from tests.scenarios import (
     Site,
     asked_for,
     audit,
-    breaks_at_every_changing_step_and_is_resumed,
+    breaks_at_changing_steps_and_is_resumed,
     ending_in,
     first_compute,
     has_nothing_left_to_do,
@@ -45,7 +45,7 @@ def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_a
     lab: ClusterLabClient, site: Site, scenario: str, dag: str, reinstalled: tuple[str, ...]
 ) -> None:
     lab.begin(scenario)
-    breaks_at_every_changing_step_and_is_resumed(site, dag, reinstalled)
+    breaks_at_changing_steps_and_is_resumed(site, dag, reinstalled)
     has_nothing_left_to_do(site, dag)
 
 

@@ -21,6 +21,7 @@ from tests.scenarios import Site
 
 PACE = "200"
 LABS = {
+    "sampled": ("A", ()),
     "broken-a": ("A", ()),
     "broken-b": ("B", ()),
     "broken-c": ("C", ()),

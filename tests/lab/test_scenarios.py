@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios import Site, audit, breaks_at_every_changing_step_and_is_resumed, ending_in, has_nothing_left_to_do
+from tests.scenarios import Site, audit, breaks_at_changing_steps_and_is_resumed, ending_in, has_nothing_left_to_do
 
 from .conftest import on
 
 
+@on("sampled")
+def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
+    site: Site,
+) -> None:
+    breaks_at_changing_steps_and_is_resumed(site, "rollback_cluster", ("12", "21", "22"), one_in=4)
+    has_nothing_left_to_do(site, "rollback_cluster")
+
+
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("site", "dag", "reinstalled"),
     [
         ("broken-a", "rollback_cluster", ("12", "21", "22")),
-        pytest.param("broken-b", "rollback_controller", ("12",), marks=pytest.mark.nightly),
-        pytest.param("broken-c", "rollback_compute", ("21",), marks=pytest.mark.nightly),
+        ("broken-b", "rollback_controller", ("12",)),
+        ("broken-c", "rollback_compute", ("21",)),
     ],
     indirect=["site"],
 )
 def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]
 ) -> None:
-    breaks_at_every_changing_step_and_is_resumed(site, dag, reinstalled)
+    breaks_at_changing_steps_and_is_resumed(site, dag, reinstalled)
     has_nothing_left_to_do(site, dag)
 
 
