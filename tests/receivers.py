@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_string, policy
 from email.message import EmailMessage
@@ -62,6 +63,13 @@ class WebServer(ThreadingHTTPServer):
     @property
     def port(self) -> int:
         return int(self.server_address[1])
+
+    def until(self, came: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for a post that is as wanted: Airflow takes a run to have ended before its last task's callbacks are called."""
+        ends = time.monotonic() + 60
+        while not any(came(posted) for _, posted in list(self.posts)):
+            assert time.monotonic() < ends, f"only these came: {self.posts}"
+            time.sleep(0.1)
 
 
 class _WebSession(BaseHTTPRequestHandler):

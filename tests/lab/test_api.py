@@ -102,6 +102,7 @@ def test_a_run_is_started_once_asked_about_resumed_and_watched_to_its_end(site: 
     assert status(do(site, "Start scenario C", "change-1")) == "409", "a key that was used stays used"
     assert site.lab.state()["installs"][compute]["installed"] == 1
 
+    told.until(lambda posted: (posted["run_id"], posted["event"]) == ("change-1", "done"))
     heard = [posted for _, posted in told.posts if posted["run_id"] == "change-1"]
     events = [posted["event"] for posted in heard]
     assert (events[0], events[-1]) == ("start", "done")

@@ -45,6 +45,7 @@ def test_no_secret_is_in_anything_that_a_run_writes_or_lets_be_seen(
         assert site.finish(run) == "success", site.story(run)
 
     assert run.run_id in page_of(site, run).read_text()
+    told.until(lambda posted: (posted["cluster"], posted["event"]) == (site.name, "done"))
     connection = json.loads((folder / "connections.json").read_text())[f"tecs-{site.name}"]
     key = {"the key of the SSH connection": connection["extra"]["private_key"].splitlines()[2]}
     airflows = json.loads((site.stack.state / AIRFLOWS_OWN[0]).read_text())
