@@ -13,12 +13,15 @@ from include.lab.faults import VALUES, check_ssh, require_one_of
 from include.lab.topology import BAD_RELEASE, GOOD_RELEASE
 from include.lab.world import FOREVER
 
-HOST_ACTIONS = ("down", "up", "cut", "join")
+HOST_ACTIONS = ("down", "up", "cut", "slow", "join")
+SLOWEST = 60
+"""Seconds that a packet may be late."""
+
 KEYS = {
     "ssh": {"ssh", "do", "status", "stderr", "seconds", "count"},
     "installer": {"installer", "factor", "count"},
     "flaw": {"flaw", "release", "host"},
-    "host": {"host", "do"},
+    "host": {"host", "do", "seconds"},
     "clear": {"clear"},
 }
 
@@ -44,7 +47,18 @@ def kind_of(fault: dict[str, Any]) -> str:
         case "host":
             require_one_of("host", fault["host"], tuple(host.name for host in HOSTS))
             require_one_of("do", fault.get("do"), HOST_ACTIONS)
+            _check_seconds(fault)
     return kind
+
+
+def _check_seconds(fault: dict[str, Any]) -> None:
+    """By how many seconds a host's cable is slow is said, and of nothing else."""
+    seconds = fault.get("seconds")
+    if fault["do"] != "slow":
+        if seconds is not None:
+            raise LabError('"seconds" is for "do": "slow"')
+    elif isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= SLOWEST:
+        raise LabError(f'"slow" wants "seconds": more than 0, at most {SLOWEST}')
 
 
 class Pending:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from include.cluster_lab import commands, traces
+from include.cluster_lab.delay_line import DelayLine
 from include.cluster_lab.site import SiteHost
 from include.lab.errors import LabError
 
@@ -43,6 +44,8 @@ class Host:
         self.site = site
         self.tree = state / "hosts" / site.name
         self.cut = False
+        self.late = 0.0
+        self._delay_line: DelayLine | None = None
         self._state = state
         self._layers = tuple(layers)
         self._devices = tuple(devices)
@@ -168,9 +171,14 @@ class Host:
         self.cut = True
         self._plug()
 
+    def slow_cable(self, seconds: float) -> None:
+        """What the host sends arrives so many seconds late, until the cable is joined again."""
+        self.cut, self.late = False, seconds
+        self._plug()
+
     def join_cable(self) -> None:
-        """The host is on the network again."""
-        self.cut = False
+        """The host is on the network again, and what it sends arrives at once."""
+        self.cut, self.late = False, 0.0
         self._plug()
 
     def holds(self, address: str) -> bool:
@@ -196,9 +204,20 @@ class Host:
         self._plug()
 
     def _plug(self) -> None:
-        if self._namespace in traces.links():
+        self._end_delay()
+        if self._namespace not in traces.links():
+            return
+        if self.late and not self.cut:
+            self._delay_line = DelayLine(self._namespace, traces.BRIDGE, self.late)
+            self._delay_line.start()
+        else:
             where = ["nomaster"] if self.cut else ["master", traces.BRIDGE]
-            commands.run(["ip", "link", "set", self._namespace, *where])
+            commands.run(["ip", "link", "set", self._namespace, *where, "arp", "on"])
+
+    def _end_delay(self) -> None:
+        if self._delay_line is not None:
+            self._delay_line.end()
+            self._delay_line = None
 
     def _nspawn(self) -> list[str]:
         return [
@@ -239,6 +258,7 @@ class Host:
             return False
 
     def _clear_away(self) -> None:
+        self._end_delay()
         traces.remove_group(self._group)
         if self._container is not None:
             self._container.wait(OFF_WITHIN)

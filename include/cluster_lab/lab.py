@@ -162,7 +162,7 @@ class Lab:
             case "clear":
                 self.forget_faults()
             case "host":
-                self._disturb(self.hosts[fault["host"]], fault["do"])
+                self._disturb(self.hosts[fault["host"]], fault["do"], float(fault.get("seconds", 0)))
             case _:
                 self.pending.add(fault)
                 self.mark_disturbed()
@@ -181,7 +181,7 @@ class Lab:
         self.pending.clear()
         self.mark_disturbed()
 
-    def _disturb(self, host: Host, action: str) -> None:
+    def _disturb(self, host: Host, action: str, seconds: float) -> None:
         with self._changing:
             match action:
                 case "down":
@@ -191,6 +191,8 @@ class Lab:
                     host.wait_for_sshd()
                 case "cut":
                     host.cut_cable()
+                case "slow":
+                    host.slow_cable(seconds)
                 case "join":
                     host.join_cable()
 

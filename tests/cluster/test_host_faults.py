@@ -79,6 +79,17 @@ def test_a_host_goes_silent_in_the_middle_of_an_installation(lab: ClusterLabClie
     comes_to_its_end(site, going)
 
 
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_every_packet_of_the_daisy_host_and_the_compute_is_late(
+    lab: ClusterLabClient, site: Site, seconds: float
+) -> None:
+    lab.begin("C")
+    for host in (DAISY, C1):
+        lab.fault({"host": host.name, "do": "slow", "seconds": seconds})
+
+    comes_to_its_end(site, begun(lab, site))
+
+
 def test_a_daisy_host_without_room_stops_the_run_before_anything_is_touched(lab: ClusterLabClient, site: Site) -> None:
     lab.begin("C")
     give_hardly_any_room(lab, DAISY, STATE)

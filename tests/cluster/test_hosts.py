@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from include.cluster_lab.client import ClusterLabClient
-from include.cluster_lab.site import C1, C2, DAISY, FLOAT_IP, FLOAT_RESOURCE, A, B
+from include.cluster_lab.site import C1, C2, DAISY, FLOAT_IP, FLOAT_RESOURCE, A, B, SiteHost
 from include.lab.errors import LabError
 from tests.cluster.conftest import until
 from tests.cluster.operation import (
@@ -225,9 +226,33 @@ def test_cleaning_the_active_controller_and_installing_over_a_release_are_record
     assert shown_key(A.address) == yaml.safe_load(lab.inventory.read_text())["controllers"]["a"]["host_key"]
 
 
+def test_what_a_host_sends_by_a_slow_cable_is_late_and_whole_until_the_cable_is_joined(lab: ClusterLabClient) -> None:
+    lab.fault({"host": C1.name, "do": "slow", "seconds": 0.3})
+    assert seconds_to_greet(C1) >= 0.6, "a greeting takes two round trips"
+    sent = "0123456789abcdef" * 65536
+    assert run(lab, C1, "cat", sent) == sent
+    lab.fault({"host": C1.name, "do": "down"})
+    lab.fault({"host": C1.name, "do": "up"})
+    assert seconds_to_greet(C1) >= 0.6, "a host that boots still has its cable"
+
+    lab.fault({"host": C1.name, "do": "join"})
+    until(lambda: seconds_to_greet(C1) < 0.6, "the host answers at once again")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"do": "slow"}, {"do": "slow", "seconds": 0}, {"do": "slow", "seconds": "1"}, {"do": "cut", "seconds": 1}]
+)
+def test_by_how_much_a_cable_is_slow_is_said_in_seconds_and_of_nothing_else(
+    lab: ClusterLabClient, fault: dict[str, object]
+) -> None:
+    with pytest.raises(LabError, match='"seconds"'):
+        lab.fault({"host": C1.name, **fault})
+
+
 def test_a_scenario_begins_again_whatever_was_done_before(lab: ClusterLabClient) -> None:
     lab.fault({"host": B.name, "do": "down"})
     lab.fault({"host": C1.name, "do": "cut"})
+    lab.fault({"host": C2.name, "do": "slow", "seconds": 5})
     lab.fault({"ssh": {}, "do": "hang", "count": -1})
     lab.begin("A")
     state = lab.state()
@@ -239,3 +264,12 @@ def test_a_scenario_begins_again_whatever_was_done_before(lab: ClusterLabClient)
     assert not any(host["down"] for host in state["hosts"].values())
     controllers = yaml.safe_load(lab.inventory.read_text())["controllers"]
     assert shown_key(B.address) == controllers["b"]["host_key"]
+    assert seconds_to_greet(C2) < 5
+
+
+def seconds_to_greet(host: SiteHost) -> float:
+    """How long the host's sshd takes to take a connection and to say what it is."""
+    begun = time.monotonic()
+    with socket.create_connection((host.address, 22), timeout=30) as connection:
+        assert connection.recv(4) == b"SSH-"
+    return time.monotonic() - begun

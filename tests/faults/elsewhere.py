@@ -41,6 +41,12 @@ ELSEWHERE = {
     "power lost by the compute or the Daisy host in the middle of an installation, on real hosts": (
         "tests/cluster/test_host_faults.py::test_power_is_lost_in_the_middle_of_an_installation",
     ),
+    "every packet 100 ms or 1 s late, on real hosts": (
+        "tests/cluster/test_host_faults.py::test_every_packet_of_the_daisy_host_and_the_compute_is_late",
+    ),
+    "a host's clock is five minutes fast: the validation's finding": (
+        "tests/cluster/test_upgrade.py::test_each_seeded_problem_is_found_by_name",
+    ),
     "half-open and black-holed connections, on real hosts": (
         "tests/cluster/test_host_faults.py::test_a_host_goes_silent_in_the_middle_of_an_installation",
     ),
@@ -64,8 +70,7 @@ ELSEWHERE = {
 """What is injected, and the tests that do it. They are run by `make test` and `make test-nightly` and count nothing here."""
 
 NOT_INJECTED = {
-    "packets that are late": "every command is late instead: not every kernel can delay packets (netem)",
-    "clock skew": "all hosts of a lab have the machine's clock; the check for it is tested in tests/unit/test_validation.py",
+    "clock skew during a rollback": "all hosts of a lab have the machine's clock, and no step compares two hosts' clocks",
     "two runs of one id in two Airflow installations": "the lock cannot tell them apart: see docs/operations.md",
     "fifty clusters at once": "not measured",
 }

@@ -1,4 +1,4 @@
-"""Checks of a validation that no lab can make fail: all hosts of a lab have the machine's clock."""
+"""What a validation makes of what two clocks tell, up to the limit and beyond it."""
 
 from __future__ import annotations
 
