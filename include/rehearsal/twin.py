@@ -34,6 +34,9 @@ from include.runbook.reach import Credentials
 NETWORKS = tuple(f"127.{number}" for number in range(100, 116))
 """So many rehearsals may go on at the same time on one machine."""
 
+CLAIM = "255.254"
+"""The address in a network that whoever is going to use the network binds: no host of a twin has it."""
+
 PROGRAMS = ("ssh", "ssh-keyscan", "ssh-keygen")
 """What the twin's hosts need of this machine besides a shell."""
 
@@ -92,11 +95,11 @@ def _places() -> Path:
 
 @contextmanager
 def _free_network(places: Path) -> Iterator[Path]:
-    """A folder that is called after a network on which nobody listens is ours until the block's end."""
+    """A folder that is called after a network on which nobody listens is ours until the block's end, and the network, too."""
     for network in NETWORKS:
         place = places / network
-        with _locked(place) as ours:
-            if ours and _nobody_listens(network):
+        with _locked(place) as ours, _claimed(network) as free:
+            if ours and free:
                 place.mkdir(exist_ok=True)
                 try:
                     yield place
@@ -151,10 +154,23 @@ def _serves(process: os.DirEntry[str], state: Path) -> bool:
     return False
 
 
-def _nobody_listens(network: str) -> bool:
-    with socket.socket() as probe:
+@contextmanager
+def _claimed(network: str) -> Iterator[bool]:
+    """Whether the network is ours until the block's end: one process of this machine, whoever's it is, can bind its claim.
+
+    A folder's lock would not do: other users' rehearsals have other folders.
+    """
+    with socket.socket() as claim, socket.socket() as probe:
+        # An address on which somebody has listened is free though its connections linger.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            probe.bind((f"{network}.0.1", PORT))
-            return True
-    return False
+        free = _bound(claim, f"{network}.{CLAIM}") and _bound(probe, f"{network}.0.1")
+        probe.close()
+        yield free
+
+
+def _bound(to: socket.socket, address: str) -> bool:
+    try:
+        to.bind((address, PORT))
+    except OSError:
+        return False
+    return True

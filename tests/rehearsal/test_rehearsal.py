@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ import yaml
 from include.rehearsal.errors import RehearsalEnded
 from include.rehearsal.rehearsal import PlanOf, Rehearsal
 from include.rehearsal.report import Report
-from include.rehearsal.twin import running_twin
+from include.rehearsal.twin import CLAIM, NETWORKS, running_twin
+from include.rehearsal.twin_inventory import PORT
 from include.runbook.cluster import Cluster, load_cluster
 from include.runbook.plan import Plan
 from include.runbook.step import Run
@@ -215,7 +217,8 @@ def test_a_rehearsal_that_is_told_to_end_does_so_and_leaves_nothing(
 KILLED = """
 import sys, tempfile, time
 from pathlib import Path
-from include.rehearsal.twin import running_twin
+from include.rehearsal.twin import CLAIM, NETWORKS, running_twin
+from include.rehearsal.twin_inventory import PORT
 from include.runbook.cluster import load_cluster
 tempfile.tempdir = sys.argv[1]
 with running_twin(load_cluster(Path(sys.argv[2])), "C", 200) as twin:
@@ -261,3 +264,18 @@ def test_two_rehearsals_at_a_time_have_networks_of_their_own(example: Cluster) -
     with running_twin(example, "good", PACE) as one, running_twin(example, "good", PACE) as other:
         assert not addresses(one.cluster) & addresses(other.cluster)
         assert one.lab.run("daisy", "echo here").stdout == other.lab.run("daisy", "echo here").stdout == "here\n"
+
+
+def test_a_network_that_somebody_else_is_about_to_use_is_left_to_them(example: Cluster) -> None:
+    with socket.socket() as somebody:
+        claimed = next(network for network in NETWORKS if could_bind(somebody, f"{network}.{CLAIM}"))
+        with running_twin(example, "good", PACE) as twin:
+            assert not any(address.startswith(f"{claimed}.") for address in addresses(twin.cluster))
+
+
+def could_bind(claim: socket.socket, address: str) -> bool:
+    try:
+        claim.bind((address, PORT))
+    except OSError:  # another rehearsal of these tests is there
+        return False
+    return True
