@@ -208,7 +208,7 @@ class Walk:
 
     def _require_lock(self, hosts: TwinHosts) -> None:
         holder = hosts.custody.holder
-        if holder is None or holder.owner != self.run.owner:
+        if holder is None or not holder.is_run(self.run):
             since = holder.since if holder else "now"
             raise LockHeld(self.run.cluster.name, str(holder or "nobody"), since, "see which step let go of the lock")
 

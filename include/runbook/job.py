@@ -5,7 +5,7 @@ attaches instead of starting. Losing the connection, the worker or the scheduler
 
     script   what runs            pid      process group, its start time and the host's boot id
     out      what it printed      rc       exit status, written last
-    begun    when, s since 1970   ended    when, s since 1970
+    begun    when, s since boot   ended    when, s since boot
     stopped  why it was ended     seen     the failure has been reported; the next start begins anew
 """
 
@@ -27,6 +27,10 @@ START_GRACE = 15
 
 KILL_GRACE = 5
 """Seconds that the processes of a job have to end after TERM, before they are killed."""
+
+
+_UPTIME = "cut -d' ' -f1 /proc/uptime"
+"""Prints the seconds since the host's boot. Its calendar clock may be set anew while a job runs, as after a reinstallation."""
 
 
 class State(StrEnum):
@@ -101,12 +105,12 @@ printf '%s %s %s\\n' "$$" "$(sed 's/.*) //' /proc/$$/stat | cut -d' ' -f20)" \\
   "$(cat /proc/sys/kernel/random/boot_id)" > pid.new && mv pid.new pid
 # A stop that came before there was a pid to end: one of the two sees what the other wrote.
 test ! -e stopped || exit 2
-date +%s.%N > begun
+{_UPTIME} > begun
 ( sleep {max(1, round(limit))}; echo 'time limit of {max(1, round(limit))} s crossed' > stopped
   trap '' TERM; kill -TERM -$$; sleep {KILL_GRACE}; kill -KILL -$$ ) &
 sh ./script
 rc=$?
-date +%s.%N > ended
+{_UPTIME} > ended
 printf '%s\\n' "$rc" > rc.new && mv rc.new rc
 trap '' TERM
 kill -TERM -$$
@@ -160,9 +164,9 @@ def read_look(output: Output, offset: int) -> Look:
 
 
 def age(folder: str) -> str:
-    """Return the script that prints how many seconds ago the job began, by its host's own clock."""
+    """Return the script that prints how many seconds ago the job began."""
     since = f"{quote(folder)}/begun"
-    return f"test -s {since} && awk -v now=\"$(date +%s.%N)\" '{{ print now - $1; exit }}' {since}"
+    return f"test -s {since} && awk -v now=\"$({_UPTIME})\" '{{ print now - $1; exit }}' {since}"
 
 
 def read_age(output: Output) -> float:

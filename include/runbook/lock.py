@@ -1,4 +1,4 @@
-"""The cluster lock: one file on the Daisy host, made atomically, naming the run that may change the cluster.
+"""The cluster lock: one file on the Daisy host, made atomically, naming the run that may change the cluster, and its Airflow.
 
 The run that holds it enters again after a crash or a clear. A failed run keeps it, because a cluster that is half way
 is nobody else's to touch; taking it over is an explicit act that is recorded beside it.
@@ -19,15 +19,20 @@ HELD = 75
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock: the run, its scenario, the user who started it and when."""
+    """Who holds the lock: the run, the address of its Airflow, its scenario, the user who started it and when."""
 
     owner: str
+    airflow: str
     dag: str
     user: str
     since: str
 
     def __str__(self) -> str:
-        return f"run {self.owner} of {self.dag}, started by {self.user}, since {self.since}"
+        return f"run {self.owner} of {self.dag} in Airflow {self.airflow}, started by {self.user}, since {self.since}"
+
+    def is_run(self, run: Run) -> bool:
+        """Tell whether it is this run that holds the lock: one of the same name in another Airflow is another."""
+        return (self.owner, self.airflow) == (run.owner, run.airflow)
 
 
 def lock_path(run: Run) -> str:
@@ -37,7 +42,24 @@ def lock_path(run: Run) -> str:
 
 def owns_lock(run: Run) -> str:
     """Return the test, as shell, that is true while this run holds the lock."""
-    return f'test "$(head -n 1 {quote(lock_path(run))} 2>/dev/null)" = {quote(run.owner)}'
+    return _held_by(run.owner, run)
+
+
+def handed_over(run: Run) -> str:
+    """Return the test, as shell, that is true while this run's successor holds the lock."""
+    return _held_by(successor(run), run)
+
+
+def _held_by(owner: str, run: Run) -> str:
+    """Return the test for a run of the same Airflow. The first two lines count; what follows them is for people."""
+    first = quote(f"{owner}\n{run.airflow}")
+    return f'test "$(head -n 2 {quote(lock_path(run))} 2>/dev/null)" = {first}'
+
+
+def _print(owner: str, dag: str, run: Run) -> str:
+    """Return the command that prints the lock of a run of the same Airflow."""
+    fields = " ".join(map(quote, (owner, run.airflow, dag, run.user)))
+    return f"""printf '%s\\n' {fields} "$(date -u +%Y-%m-%dT%H:%M:%SZ)\""""
 
 
 def take(run: Run) -> str:
@@ -52,8 +74,7 @@ def take(run: Run) -> str:
 lock={path}
 mkdir -p "$(dirname "$lock")" || exit 2
 trap 'rm -f "$lock.$$"' EXIT
-printf '%s\\n%s\\n%s\\n%s\\n' {quote(run.owner)} {quote(run.dag)} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \\
-  > "$lock.$$" || exit 2
+{_print(run.owner, run.dag, run)} > "$lock.$$" || exit 2
 if ln "$lock.$$" "$lock" 2>/dev/null; then echo taken; exit 0; fi
 if {owns_lock(run)}; then echo 'held by this run already'; exit 0; fi
 if {over}; then
@@ -77,13 +98,12 @@ def successor_id(run: Run) -> str:
 
 def hand_over(run: Run) -> str:
     """Return the script that makes the lock that of the run's successor, in one move: it is never free in between."""
-    path, to = quote(lock_path(run)), quote(successor(run))
+    to = successor(run)
     return f"""\
-lock={path}
-if test "$(head -n 1 "$lock" 2>/dev/null)" = {to}; then echo 'handed over already'; exit 0; fi
+lock={quote(lock_path(run))}
+if {handed_over(run)}; then echo 'handed over already'; exit 0; fi
 {owns_lock(run)} || {{ cat "$lock"; exit {HELD}; }}
-printf '%s\\n%s\\n%s\\n%s\\n' {to} {ROLLBACK} {quote(run.user)} "$(date -u +%Y-%m-%dT%H:%M:%SZ)" > "$lock.$$" &&
-mv "$lock.$$" "$lock" && echo handed over to {to}
+{_print(to, ROLLBACK, run)} > "$lock.$$" && mv "$lock.$$" "$lock" && echo handed over to {quote(to)}
 """
 
 
@@ -97,7 +117,7 @@ def read_holder(text: str) -> Holder | None:
     fields = [line.strip() for line in text.splitlines() if line.strip()]
     if not fields:
         return None
-    return Holder(*(fields + ["unknown"] * 4)[:4])
+    return Holder(*(fields + ["unknown"] * 5)[:5])
 
 
 def refuse_if_held(run: Run, output: Output) -> None:

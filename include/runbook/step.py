@@ -40,6 +40,10 @@ class OnFailure(StrEnum):
     REPORT = "report"
 
 
+UNNAMED = "unnamed"
+"""The Airflow of a run that has not been told its own address."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a scenario on one cluster: everything that a step may depend on besides live state.
@@ -50,6 +54,8 @@ class Run:
 
     `owner` is who holds the cluster's lock: this run, or, for a `batch`, the run that it is a part of. So many of its
     computes may fail before the run stops: `failures_allowed`.
+
+    `airflow` is the address of the Airflow that it belongs to: two of them may give their runs the same name.
 
     An upgrade does what `on_failure` says when the new release proves bad, and `window_end` is when the cluster must be
     well again, on the one release or the other.
@@ -70,6 +76,7 @@ class Run:
     failures_allowed: int = 0
     on_failure: OnFailure = OnFailure.ASK
     window_end: datetime | None = None
+    airflow: str = UNNAMED
 
     @property
     def upgrades(self) -> bool:

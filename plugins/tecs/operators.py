@@ -109,7 +109,7 @@ class RunbookStep(SSHOperator):
         """
         kept = hosts.custody
         noted = [node for node in run.cluster.nodes if node.name in kept.reinstalling]
-        if not noted or kept.holder is None or kept.holder.owner != run.owner:
+        if not noted or kept.holder is None or not kept.holder.is_run(run):
             return
         script = host_keys.repin_reinstalled(run.cluster, noted, looks=1)
         output = hosts.run(run.cluster.daisy, script, READ_LIMIT * len(noted))
@@ -209,7 +209,7 @@ class DetachedStep(RunbookStep):
 def require_lock(run: Run, hosts: SshHosts) -> None:
     """Raise LockHeld unless this run holds the cluster's lock."""
     holder = hosts.custody.holder
-    if holder is None or holder.owner != run.owner:
+    if holder is None or not holder.is_run(run):
         advice = "start the scenario anew: it takes the lock first"
         raise LockHeld(run.cluster.name, str(holder or "nobody"), holder.since if holder else "now", advice)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow.sdk import Context
+from airflow.sdk.configuration import conf as airflow
 from airflow.sdk.types import DagRunProtocol
 
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
@@ -13,7 +15,7 @@ from include.runbook.cluster import Inventories, clusters_directory
 from include.runbook.errors import PreconditionFailed, RequestRefused
 from include.runbook.request import read_request
 from include.runbook.scenarios import OF_COMPUTES
-from include.runbook.step import Run
+from include.runbook.step import UNNAMED, Run
 
 
 def run_of(context: Context) -> Run:
@@ -26,7 +28,7 @@ def run_of(context: Context) -> Run:
     owner = owner_of(dag_run.dag_id, dag_run.run_id, dag_run.conf or {})
     user = (parent or {}).get("user") or dag_run.triggering_user_name or "the scheduler"
     asked: dict[str, Any] = {**context["params"], **(dag_run.conf or {})}
-    return read_request(
+    run = read_request(
         asked,
         Inventories(clusters_directory()),
         owner=owner,
@@ -34,6 +36,12 @@ def run_of(context: Context) -> Run:
         dag=dag_run.dag_id,
         computes_asked=dag_run.dag_id in OF_COMPUTES,
     )
+    return replace(run, airflow=own_address() or UNNAMED)
+
+
+def own_address() -> str:
+    """Return the address of this Airflow as it was told (`[api] base_url`); empty where it was not."""
+    return airflow.get("api", "base_url", fallback="").rstrip("/")
 
 
 def run_named(dag_id: str, run_id: str, conf: Mapping[str, Any]) -> Run:

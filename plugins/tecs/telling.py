@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperator, Context
-from airflow.sdk.configuration import conf as airflow
 
 from include.runbook.cluster import Cluster, Inventories, clusters_directory
 from include.runbook.errors import InventoryError
@@ -17,7 +16,7 @@ from include.runbook.plan import Plan, clock
 from include.runbook.scenarios import BATCH_OF
 from include.runbook.step import Run, Step
 from tecs.notifiers import problem_with, send
-from tecs.requests import is_batch
+from tecs.requests import is_batch, own_address
 
 log = logging.getLogger("airflow.task")
 
@@ -32,8 +31,8 @@ def notice(event: Event, cluster: Cluster, dag_id: str, run_id: str, *, found: s
 
 def link_to(dag_id: str, run_id: str) -> str:
     """Return the address of the run in Airflow's UI; empty where Airflow's base_url is not set."""
-    base = airflow.get("api", "base_url", fallback="")
-    return f"{base.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id)}" if base else ""
+    base = own_address()
+    return f"{base}/dags/{dag_id}/runs/{quote(run_id)}" if base else ""
 
 
 def tell_start(context: Context, plan: Plan) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from console.airflow_api import Run
 from include.cluster_lab.client import ClusterLabClient
-from include.cluster_lab.site import C1, DAISY, GATEWAY, SiteHost
+from include.cluster_lab.site import C1, DAISY, GATEWAY, A, SiteHost
 from tests.cluster.conftest import until
 from tests.cluster.operation import run
 from tests.scenarios import Site, audit
@@ -86,6 +86,16 @@ def test_every_packet_of_the_daisy_host_and_the_compute_is_late(
     lab.begin("C")
     for host in (DAISY, C1):
         lab.fault({"host": host.name, "do": "slow", "seconds": seconds})
+
+    comes_to_its_end(site, begun(lab, site))
+
+
+def test_the_hosts_calendar_clocks_are_hours_apart(lab: ClusterLabClient, site: Site) -> None:
+    """The Daisy host's is behind, A's and the compute's ahead; the compute's installation mends its own."""
+    lab.begin("C")
+    for host, wrong in ((DAISY, "-3hours"), (A, "+5hours"), (C1, "+2days")):
+        script = rf"""printf '#!/bin/sh\nexec /bin/date --date={wrong} "$@"\n' > /usr/local/bin/date"""
+        run(lab, host, f"{script} && chmod +x /usr/local/bin/date")
 
     comes_to_its_end(site, begun(lab, site))
 

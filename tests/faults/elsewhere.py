@@ -47,6 +47,9 @@ ELSEWHERE = {
     "a host's clock is five minutes fast: the validation's finding": (
         "tests/cluster/test_upgrade.py::test_each_seeded_problem_is_found_by_name",
     ),
+    "calendar clocks hours apart, as `date` tells them": (
+        "tests/cluster/test_host_faults.py::test_the_hosts_calendar_clocks_are_hours_apart",
+    ),
     "half-open and black-holed connections, on real hosts": (
         "tests/cluster/test_host_faults.py::test_a_host_goes_silent_in_the_middle_of_an_installation",
     ),
@@ -70,8 +73,7 @@ ELSEWHERE = {
 """What is injected, and the tests that do it. They are run by `make test` and `make test-nightly` and count nothing here."""
 
 NOT_INJECTED = {
-    "clock skew during a rollback": "all hosts of a lab have the machine's clock, and no step compares two hosts' clocks",
-    "two runs of one id in two Airflow installations": "the lock cannot tell them apart: see docs/operations.md",
+    "two runs of one name in two Airflows of one address": "the lock cannot tell them apart: see docs/operations.md",
     "fifty clusters at once": "not measured",
 }
 """What is not injected, and why."""

@@ -15,7 +15,7 @@ import yaml
 from include.runbook import lock
 from include.runbook import steps as _registered  # noqa: F401  the import registers every step
 from include.runbook.cluster import Cluster
-from include.runbook.step import Run
+from include.runbook.step import UNNAMED, Run
 
 from .conftest import Count
 from .figures import Figures
@@ -31,13 +31,15 @@ APART = 0.02
 class Trial:
     """What two runs meet: a cluster that is free, that a dead run holds, or that its holder is just giving back.
 
-    `over` says how many of the two are asked to take over, `killed` whether the first dies while it asks.
+    `over` says how many of the two are asked to take over, `killed` whether the first dies while it asks, `alike` whether
+    they have one name, each in an Airflow of its own.
     """
 
     held: bool = False
     releasing: bool = False
     over: int = 0
     killed: bool = False
+    alike: bool = False
 
 
 KINDS = {
@@ -48,6 +50,8 @@ KINDS = {
     "a dead run holds it and both take over": Trial(held=True, over=2),
     "one dies while it takes over": Trial(held=True, over=1, killed=True),
     "its holder gives it back": Trial(held=True, releasing=True),
+    "both have one name, in two Airflows": Trial(alike=True),
+    "both have one name and take over": Trial(held=True, over=2, alike=True),
 }
 
 
@@ -72,7 +76,10 @@ def violated(trial: Trial, run: Run, chance: random.Random) -> str:
     path = Path(lock.lock_path(run))
     if trial.held:
         assert subprocess.run(["sh", "-c", lock.take(run)], capture_output=True, check=False).returncode == 0
-    pair = [replace(run, owner=f"rollback_compute/{n}", take_over=n < trial.over) for n in range(2)]
+    pair = [
+        replace(run, owner=f"rollback_compute/{n * (not trial.alike)}", airflow=f"http://{n}", take_over=n < trial.over)
+        for n in range(2)
+    ]
     begun = [shell(lock.release(run))] if trial.releasing else []
     takers = []
     for one in chance.sample(pair, 2):
@@ -84,13 +91,18 @@ def violated(trial: Trial, run: Run, chance: random.Random) -> str:
     for process in begun:
         process.communicate()
     holder = lock.read_holder(path.read_text()) if path.exists() else None
-    return wrong(trial, pair, answers, holder.owner if holder else "nobody")
+    return wrong(trial, pair, answers, named(holder) if holder else "nobody")
+
+
+def named(each: Run | lock.Holder) -> str:
+    """Return the name that no other run has."""
+    return f"{each.owner} in {each.airflow}"
 
 
 def wrong(trial: Trial, pair: Sequence[Run], answers: Sequence[tuple[Run, str, int]], owner: str) -> str:
     """Say what of a trial's end must not be: who was let in, who was refused with which words, who holds the cluster."""
     let_in = [one for one, _, status in answers if status == 0]
-    names = [one.owner for one in let_in]
+    names = [named(one) for one in let_in]
     refused = [text for _, text, status in answers if status == lock.HELD]
     if len(let_in) > max(1, trial.over):
         return f"let in: {names}"
@@ -102,8 +114,8 @@ def wrong(trial: Trial, pair: Sequence[Run], answers: Sequence[tuple[Run, str, i
         return "nobody was let in"
     if not trial.releasing and not all("rollback_compute/" in text for text in refused):
         return f"refused without a name: {refused}"
-    allowed = {one.owner for one in pair if not trial.held or trial.releasing or one.take_over}
-    dead = {"rollback_compute/dead"} if trial.held and not trial.releasing else set()
+    allowed = {named(one) for one in pair if not trial.held or trial.releasing or one.take_over}
+    dead = {f"rollback_compute/dead in {UNNAMED}"} if trial.held and not trial.releasing else set()
     free = {"nobody"} if trial.releasing or (trial.killed and not trial.held) else set()
     return "" if owner in allowed | dead | free else f"held by {owner}"
 

@@ -14,7 +14,7 @@ OWNER = "rollback_cluster/run-1"
 A, B = "host-11", "host-12"
 FIRST, SECOND, THIRD = "host-21", "host-22", "host-23"
 START = datetime(2026, 6, 1, 22, 0, tzinfo=UTC)
-LOCKED = Custody(Holder(OWNER, "rollback_cluster", "li", "2026-06-01T22:00:00Z"))
+LOCKED = Custody(Holder(OWNER, "http://a", "rollback_cluster", "li", "2026-06-01T22:00:00Z"))
 FREE = Custody(None)
 
 Event = dict[str, Any]

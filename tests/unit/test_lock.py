@@ -23,9 +23,11 @@ def take(run: Run, shell: LocalShell) -> str:
 
 
 def test_a_free_lock_is_taken_and_names_run_scenario_user_and_time(run: Run, shell: LocalShell) -> None:
-    assert take(replace(run, user="operator"), shell) == "taken\n"
+    ours = replace(run, user="operator", airflow="http://night")
+    assert take(ours, shell) == "taken\n"
     holder = lock.read_holder(Path(lock.lock_path(run)).read_text())
     assert holder is not None
+    assert holder.is_run(ours)
     assert (holder.owner, holder.dag, holder.user) == ("rollback_compute/run-1", "rollback_compute", "operator")
     assert holder.since.endswith("Z")
 
@@ -39,6 +41,20 @@ def test_another_run_is_refused_and_told_who_holds_it(run: Run, shell: LocalShel
     take(run, shell)
     with pytest.raises(LockHeld, match="rollback_compute/run-1"):
         take(replace(run, owner="other/run-2"), shell)
+
+
+def test_a_run_of_the_same_name_in_another_airflow_is_another(run: Run, shell: LocalShell) -> None:
+    ours, theirs = replace(run, airflow="http://night"), replace(run, airflow="http://day")
+    take(ours, shell)
+    assert "already" in take(ours, shell)
+    with pytest.raises(LockHeld, match="rollback_compute/run-1 of rollback_compute in Airflow http://night"):
+        take(theirs, shell)
+    shell.run(run.cluster.daisy, lock.release(theirs), 10)
+    assert Path(lock.lock_path(run)).exists()
+    assert not shell.run(run.cluster.daisy, lock.hand_over(theirs), 10).ok
+    assert shell.run(run.cluster.daisy, lock.hand_over(ours), 10).ok
+    assert not shell.run(run.cluster.daisy, lock.handed_over(theirs), 10).ok
+    assert shell.run(run.cluster.daisy, lock.handed_over(ours), 10).ok
 
 
 def test_taking_over_is_explicit_and_recorded(run: Run, shell: LocalShell) -> None:

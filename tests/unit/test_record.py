@@ -314,7 +314,7 @@ def test_the_lock_is_open_as_long_as_the_daisy_host_says_so() -> None:
     assert told(record(*taken)) == [("The cluster is locked by this run", True)]
     assert told(record(*taken, kept=FREE)) == []
     assert "resumed" in opened(record(*taken, ended(5, "failed")))[0].todo
-    other = Custody(Holder("rollback_cluster/run-2", "rollback_cluster", "wang", "2026"))
+    other = Custody(Holder("rollback_cluster/run-2", "http://a", "rollback_cluster", "wang", "2026"))
     assert "locked by another run: run rollback_cluster/run-2" in told(record(*taken, kept=other))[0][0]
 
 

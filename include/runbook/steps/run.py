@@ -42,9 +42,7 @@ def pin_host_keys(run: Run, daisy: Host) -> Step:
 @step("U3", "Hand the cluster's lock over to the rollback", over=Over.DAISY)
 def hand_over_lock(run: Run, daisy: Host) -> Step:
     """The cluster belongs to the rollback that this run starts next, and to no other: it was never free in between."""
-    to = lock.successor(run)
-    held = f'test "$(head -n 1 {quote(lock.lock_path(run))} 2>/dev/null)" = {quote(to)}'
-    goal = command_succeeds("the rollback holds the cluster's lock", daisy, held)
+    goal = command_succeeds("the rollback holds the cluster's lock", daisy, lock.handed_over(run))
     explain = partial(lock.refuse_if_held, run)
     return Step(kind("hand_over_lock"), daisy, goal, action=lock.hand_over(run), explain=explain)
 
