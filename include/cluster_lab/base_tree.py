@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from include.cluster_lab import cloud_tree, tree_recipe
+from include.cluster_lab import cloud_tree, traces, tree_recipe
 from include.cluster_lab.apt_settings import debian_sources, passed_on
 from include.cluster_lab.machine import Say, install_programs
 from include.lab.errors import LabError
@@ -60,7 +60,7 @@ def _build(tree: Path, say: Say) -> None:
         _install_packages(building, settings, log)
         say("  preparing the tree")
         for recipe in (tree_recipe, cloud_tree):
-            recipe.prepare(building, lambda argv: _in_tree(building, argv, log))
+            recipe.prepare(building, lambda argv: in_tree(building, argv, log))
     building.rename(tree)
 
 
@@ -81,12 +81,12 @@ def _install_packages(tree: Path, settings: Sequence[str], log: IO[str]) -> None
         'apt-get install --yes --no-install-recommends -o Dpkg::Options::=--force-unsafe-io "$@"; apt-get clean'
     )
     network = ["--resolv-conf=copy-host", *settings]
-    _in_tree(tree, ["sh", "-c", install, "install", *_packages()], log, network)
+    in_tree(tree, ["sh", "-c", install, "install", *_packages()], log, network)
     preseed.unlink()
     policy.unlink()
 
 
-def _in_tree(tree: Path, argv: Sequence[str], log: IO[str], options: Sequence[str] = ("--private-network",)) -> None:
+def in_tree(tree: Path, argv: Sequence[str], log: IO[str], options: Sequence[str] = ("--private-network",)) -> None:
     """Run a program in the tree, with /proc and /dev but without a boot."""
     container = ["systemd-nspawn", "--quiet", f"--directory={tree}", "--hostname=base", "--register=no", "--keep-unit"]
     console = ["--as-pid2", "--console=pipe", "--timezone=off"]
@@ -97,7 +97,12 @@ def _logged(argv: Sequence[str], log: IO[str]) -> None:
     log.write(f"+ {' '.join(argv)}\n")
     log.flush()
     # A build is heavy and nobody waits for it at a prompt: whatever else runs here goes first.
-    done = subprocess.run(["nice", *argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+    # nspawn makes control groups below its own and leaves them: without one of its own they would stay in the root.
+    line = traces.in_group(traces.BUILDING, ["nice", *argv])
+    try:
+        done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+    finally:
+        traces.remove_group(traces.BUILDING)
     if done.returncode != 0:
         last = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
         raise LabError(

@@ -92,17 +92,14 @@ class Host:
         if self.running:
             return
         self._lay_cable()
-        groups = [root / self._group for root in traces.hierarchies()]
-        for group in groups:
-            group.mkdir(parents=True, exist_ok=True)
         self.run_directory.mkdir(parents=True, exist_ok=True)
         # Without a group of their own, every host's systemd would take the same one and its services collide.
-        enter = " && ".join(f"echo $$ > {group}/cgroup.procs" for group in groups)
+        boot = traces.in_group(self._group, self._nspawn())
         log = self._state / "console" / f"{self.site.short}.log"
         log.parent.mkdir(exist_ok=True)
         with log.open("ab") as console:
             self._container = subprocess.Popen(
-                ["sh", "-c", f'{enter} && exec "$@"', "boot", *self._nspawn()],
+                boot,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,

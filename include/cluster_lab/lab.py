@@ -129,6 +129,8 @@ class Lab:
                 self._say("waiting for the cloud")
                 self.cloud.start()
                 self.cloud.begin()
+            # sshd answers before the last unit of a busy host is up.
+            _at_once(node_files.wait_for_services, played)
             self.journal.begin()
             self.journal.record("", "lab", ["begin", scenario], f"scenario {scenario} begins")
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from include.cluster_lab.commands import run
@@ -26,6 +27,10 @@ OWNER = RUN / "state"
 BRIDGE = "tecslab0"
 PREFIX = "tecslab-"
 CGROUP = "tecslab"
+BUILDING = "tecslab-building"
+"""The control group of what builds the base tree, which belongs to no lab."""
+
+NAMESPACES = Path("/run/netns")
 DISK = RUN / "shared.img"
 ENDED_WITHIN = 20.0
 POLL = 0.05
@@ -50,6 +55,15 @@ def pids_in(group: str) -> set[int]:
             with contextlib.suppress(FileNotFoundError):  # The group ended while we looked.
                 found.update(int(line) for line in listing.read_text().split())
     return found
+
+
+def in_group(group: str, argv: Sequence[str]) -> list[str]:
+    """The command line that runs `argv` in this control group, which is made."""
+    groups = [root / group for root in hierarchies()]
+    for each in groups:
+        each.mkdir(parents=True, exist_ok=True)
+    enter = " && ".join(f"echo $$ > {each}/cgroup.procs" for each in groups)
+    return ["sh", "-c", f'{enter} && exec "$@"', "enter", *argv]
 
 
 def remove_group(group: str) -> None:
@@ -93,8 +107,16 @@ def remove_namespace(name: str) -> None:
 
 def namespaces() -> list[str]:
     """The lab's network namespaces."""
-    folder = Path("/run/netns")
-    return sorted(path.name for path in folder.glob(PREFIX + "*")) if folder.exists() else []
+    return sorted(path.name for path in NAMESPACES.glob(PREFIX + "*")) if NAMESPACES.exists() else []
+
+
+def remove_namespaces_folder() -> None:
+    """Where no namespace of anybody's is left, the folder that `ip netns add` has made and mounted is gone, too."""
+    if NAMESPACES.is_dir() and not any(NAMESPACES.iterdir()):
+        # Somebody else may just make a namespace there: then the folder is busy, and stays.
+        run(["umount", str(NAMESPACES)], check=False)
+        with contextlib.suppress(OSError):
+            NAMESPACES.rmdir()
 
 
 def mounts_below(folder: Path) -> list[Path]:
@@ -123,6 +145,7 @@ def remove_all(state: Path) -> None:
             remove_group(CGROUP)
     for name in namespaces():
         remove_namespace(name)
+    remove_namespaces_folder()
     for link in links():
         run(["ip", "link", "delete", link])
     for point in mounts_below(state):

@@ -7,10 +7,10 @@ from typing import Any
 from include.cluster_lab.host import Host
 from include.cluster_lab.lab import Lab
 from include.cluster_lab.likeness import PLAYED
+from include.cluster_lab.node_files import services
 from include.cluster_lab.pacemaker import view
 from include.cluster_lab.programs.node_installer import PACKAGE
 from include.cluster_lab.site import CONTROLLERS, FLOAT_IP
-from include.lab.service_units import units_of
 
 
 def truth(lab: Lab) -> dict[str, Any]:
@@ -55,14 +55,5 @@ def _host(lab: Lab, host: Host, scheduling: dict[str, tuple[bool, str | None]]) 
         "down": not host.running,
         "scheduling": enabled,
         "disabled_reason": reason,
-        "services": _services(host),
+        "services": services(host),
     }
-
-
-def _services(host: Host) -> dict[str, bool]:
-    names = list(units_of(host.site.role))
-    if not names or not host.running:
-        return dict.fromkeys(names, False)
-    # A unit that does not exist is inactive to `show`.
-    shown = host.run("systemctl", "show", "--property=ActiveState", "--value", *names).stdout.split()
-    return {name: state == "active" for name, state in zip(names, shown, strict=True)}

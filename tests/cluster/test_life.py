@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from include.cluster_lab import traces
+from include.cluster_lab import base_tree, traces
 from include.cluster_lab.client import ClusterLabClient
 from include.cluster_lab.director import remove_lab
 from include.lab.errors import LabError
@@ -53,6 +54,17 @@ def test_a_lab_that_is_stopped_leaves_nothing(folder: Path) -> None:
     finally:
         lab.stop()
     assert on_this_machine() == NOTHING
+    assert not traces.NAMESPACES.exists() or any(traces.NAMESPACES.iterdir()), "the folder of the namespaces stayed"
+
+
+def test_what_prepares_a_tree_leaves_no_control_group() -> None:
+    def groups() -> set[Path]:
+        return {path for root in traces.hierarchies() for path in root.rglob("*") if path.is_dir()}
+
+    before = groups()
+    with tempfile.TemporaryFile("w+") as log:
+        base_tree.in_tree(base_tree.base_tree(print), ["true"], log, ("--private-network", "--read-only"))
+    assert groups() == before
 
 
 def test_a_lab_that_is_killed_is_removed_by_down(folder: Path) -> None:
