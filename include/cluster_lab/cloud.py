@@ -53,8 +53,8 @@ class Cloud:
         started, since = time.monotonic(), datetime.now(UTC)
         for service in PORTS:
             self._rest.wait_until_open(service, started + STARTS_WITHIN)
-        # Neutron makes itself ready at the first request; Nova has less patience than this client.
-        self._rest.get("neutron", "/v2.0/networks")
+        # Keystone and Neutron make themselves ready at the first request; Nova has less patience than this client.
+        self._await("a first answer of Keystone and Neutron", self._answers, STARTS_WITHIN)
         # A compute that has just been made anew would count as up by its predecessor's last sign of life.
         self._await("a sign of life of every compute", lambda: self._heard_since(since), STARTS_WITHIN)
         self._say(f"the cloud is ready after {time.monotonic() - started:.0f} s")
@@ -124,6 +124,14 @@ class Cloud:
 
     def _sql(self, query: str) -> str:
         return self._host.run("mariadb", "--batch", "--skip-column-names", "--execute", query).stdout
+
+    def _answers(self) -> bool:
+        try:
+            self._rest.get("neutron", "/v2.0/networks")
+        except LabError as not_yet:
+            self._say(str(not_yet))
+            return False
+        return True
 
     def _services(self) -> list[dict[str, Any]]:
         services: list[dict[str, Any]] = self._rest.get("nova", "/v2.1/os-services?binary=nova-compute")["services"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from include.runbook.redaction import masked
@@ -16,6 +17,9 @@ _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _DECEPTIVE = re.compile(r"[\x80-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 """What a text can hide or turn around with, and halves of characters, which no file and no message can hold."""
 
+
+AT_ONCE = 16
+"""Commands that a host runs side by side, of which each asks another host."""
 
 CUT = "more was printed than is kept; this is not its end"
 """What is said of an output that was cut."""
@@ -48,6 +52,17 @@ class Output:
 def quote(value: str) -> str:
     """Return `value` as one word of a POSIX shell."""
     return shlex.quote(value)
+
+
+def side_by_side(commands: Iterable[str]) -> str:
+    """Return the script that runs the commands, AT_ONCE of them at a time, and goes on when all have ended.
+
+    `$failed` is then the exit status of one that failed, or 0.
+    """
+    awaited = 'for job in $jobs; do wait "$job" || failed=$?; done; jobs='
+    begun = [f'{command} & jobs="$jobs $!"' for command in commands]
+    groups = [begun[first : first + AT_ONCE] for first in range(0, len(begun), AT_ONCE)]
+    return "\n".join(["failed=0 jobs=", *(line for group in groups for line in (*group, awaited))])
 
 
 def printable(text: str) -> str:

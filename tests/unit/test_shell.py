@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.runbook.shell import Output, last_lines, lines, printable, quote
+from include.runbook.shell import AT_ONCE, Output, last_lines, lines, printable, quote, side_by_side
 
 ANY_WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
 
@@ -57,3 +58,25 @@ def test_output_can_neither_hide_nor_paint(output: str, shown: str) -> None:
 
 def test_a_script_is_joined_without_its_empty_parts() -> None:
     assert lines("one", "", "two") == "one\ntwo"
+
+
+def run_side_by_side(commands: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    script = side_by_side(commands) + '\nexit "$failed"'
+    return subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_more_commands_than_run_at_once_all_end_and_a_failure_among_them_is_told(tmp_path: Path) -> None:
+    commands = [f"touch {number}" for number in range(2 * AT_ONCE + 1)]
+    commands[3] = "sh -c 'touch 3; exit 7'"
+    assert run_side_by_side(commands, tmp_path).returncode == 7
+    assert {file.name for file in tmp_path.iterdir()} == {str(number) for number in range(2 * AT_ONCE + 1)}
+
+
+def test_commands_run_side_by_side_and_without_a_failure_the_status_is_0(tmp_path: Path) -> None:
+    """Each of two waits for what the other makes: one after the other they would never end."""
+    subprocess.run(["mkfifo", "pipe"], cwd=tmp_path, check=True)
+    assert run_side_by_side(["echo met > pipe", "read word < pipe"], tmp_path).returncode == 0
+
+
+def test_nothing_to_run_is_no_failure(tmp_path: Path) -> None:
+    assert run_side_by_side([], tmp_path).returncode == 0

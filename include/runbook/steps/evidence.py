@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from include.runbook.cluster import Cluster, Host
 from include.runbook.custody import folder, quote_name, reinstalling_path, ssh_to
 from include.runbook.goals import CRM_MON, cloud, command_succeeds, release_probe
-from include.runbook.shell import Output, quote
+from include.runbook.shell import Output, quote, side_by_side
 from include.runbook.step import Goal, Over, Read, Run, Step, Verdict, any_of, kind, step
 from include.runbook.steps.vms import ALL_VMS
 
@@ -41,9 +41,6 @@ HOST_BYTES = 8 * 1024 * 1024
 
 PART_SECONDS, HOST_SECONDS, ALL_SECONDS = 10, 60, 240
 """How long one command, one host, and all of them may take. A host that hangs must not hold up a rollback."""
-
-AT_ONCE = 16
-"""Hosts that the Daisy host asks side by side."""
 
 ROOM_MIB = 1024
 """Free space (MiB) on the Daisy host below which nothing is saved: the rollback itself needs it."""
@@ -99,7 +96,6 @@ mkdir -p {quote(here)} && cd {quote(here)} || exit 2
 end=$(($(date +%s) + {ALL_SECONDS}))
 {_SAVED}
 {_asked(run.cluster, hosts)}
-wait
 du -sh .""",
         advice="The rollback goes on without it. What is still there can be saved by hand.",
     )
@@ -189,13 +185,12 @@ def _asked(cluster: Cluster, hosts: Sequence[Host]) -> str:
     also = {host: "\n".join(f"part {quote(command)}" for command in _own(cluster, host)) or ":" for host in hosts}
     names = {commands: f"also_{number}" for number, commands in enumerate(dict.fromkeys(also.values()), 1)}
     asked = []
-    for number, (host, commands) in enumerate(also.items(), 1):
+    for host, commands in also.items():
         at = "sh -c" if host == cluster.daisy else ssh_to(cluster, host)
-        wait = "\nwait" if number % AT_ONCE == 0 else ""
         root = quote(f"root={quote(host.root)}; ")
-        asked.append(f'saved {quote(host.name)} {at} {root}"${names[commands]}; $all" &{wait}')
+        asked.append(f'saved {quote(host.name)} {at} {root}"${names[commands]}; $all"')
     defined = [f"{name}={quote(f'also() {{ {commands}; }}')}" for commands, name in names.items()]
-    return "\n".join([f"all={quote(_OF_EACH)}", *defined, *asked])
+    return "\n".join([f"all={quote(_OF_EACH)}", *defined, side_by_side(asked)])
 
 
 def _own(cluster: Cluster, host: Host) -> list[str]:

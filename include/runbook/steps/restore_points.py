@@ -27,7 +27,7 @@ from include.runbook.restore_points import (
     reading,
     release_kept,
 )
-from include.runbook.shell import Output, quote, shortened
+from include.runbook.shell import Output, quote, shortened, side_by_side
 from include.runbook.step import Goal, Of, Over, Read, Run, Step, Verdict, all_of, any_of, kind, step
 from include.runbook.steps.databases import dump_all, schemas_known, versions_of
 from include.runbook.steps.ha import CLUSTER_FILES, cluster_files
@@ -36,9 +36,6 @@ from include.runbook.steps.vms import ALL_VMS
 
 RECENT = timedelta(hours=1)
 """How old a dump of the databases may be when an upgrade begins: whoever restores it loses what was done since."""
-
-AT_ONCE = 16
-"""Computes whose files the Daisy host fetches side by side."""
 
 TOLD = 2000
 """Characters of what was found that are told."""
@@ -297,10 +294,7 @@ def _action(run: Run, stage: str) -> str:
     controllers = [node for node in nodes if not isinstance(node, Compute)]
     computes = [node for node in nodes if isinstance(node, Compute)]
     fetched = "\n".join(_fetched(run, node) for node in controllers)
-    side_by_side = "\n".join(
-        f"{_fetched(run, node)} &" + ("\nwait" if number % AT_ONCE == 0 else "")
-        for number, node in enumerate(computes, 1)
-    )
+    of_computes = side_by_side(_fetched(run, node) for node in computes)
     own = "\n".join(
         f"{where_daisy_runs(cluster, f'cat {quote(daisys_file(cluster, name))}')} > {daisy}/{name}.new &&\n"
         f"  mv {daisy}/{name}.new {daisy}/{name} && noted {name} {daisy} {daisy}/{name} || missed {name}"
@@ -315,8 +309,7 @@ mkdir -p {quote(points_folder(run))} && cd {quote(points_folder(run))} && mkdir 
 rm -f .missed .left
 {_functions(run)}
 {fetched}
-{side_by_side}
-wait
+{of_computes}
 {own}
 noted installer {quote(cluster.daisy.name)} {quote(cluster.daisy.path(back.staged_bin))} || missed the installer
 {_cloud(back)}

@@ -22,13 +22,10 @@ from include.runbook.goals import (
     services_in,
 )
 from include.runbook.remote_python import FIND_PYTHON, fed, program
-from include.runbook.shell import Output, quote
+from include.runbook.shell import Output, quote, side_by_side
 from include.runbook.step import Goal, Of, Over, Read, Run, Step, Verdict, VmPolicy, all_of, any_of, kind, step
 from include.runbook.steps.ha import note_proven, proven_for_this_installation
 from include.runbook.timings import FLOOR
-
-AT_ONCE = 16
-"""Hosts that the Daisy host asks for their release side by side."""
 
 ALL_VMS = "openstack server list --all-projects --long --limit -1"
 """Lists every VM: without a limit of -1 the list ends where the API's page ends."""
@@ -48,8 +45,8 @@ def note_placement(run: Run, daisy: Host) -> Step:
     cluster, a = run.cluster, run.cluster.controllers.a
     installed_at = f"LC_ALL=C; export LC_ALL; {cluster.probes.installed_at}"
     listed = f"{cloud(cluster, ALL_VMS)} -f value -c ID -c Host"
-    each = "\n".join(
-        f"note {quote(placement_path(run, c))} {quote(c.name)} {ssh_to(cluster, c)} {quote(installed_at)} || exit $?"
+    each = side_by_side(
+        f"note {quote(placement_path(run, c))} {quote(c.name)} {ssh_to(cluster, c)} {quote(installed_at)}"
         for c in run.computes
     )
     return Step(
@@ -70,7 +67,8 @@ note() {{
   {{ printf '%s\\n' "$at"; printf '%s\\n' "$vms" | awk -v host="$compute" '$2 == host {{ print $1 }}'; }} > "$file.new" &&
   mv "$file.new" "$file" && echo "$compute: $(($(wc -l < "$file") - 1)) VMs"
 }}
-{each}""",
+{each}
+exit "$failed\"""",
     )
 
 
@@ -228,17 +226,14 @@ def _releases(run: Run) -> str:
     cluster = run.cluster
     if cluster.drain.migrate_across_releases:
         return "releases="
-    asked = [
-        f"ask {quote(c.name)} {ssh_to(cluster, c)} {quote(release_probe(cluster, c).command)} &"
-        + ("\nwait" if number % AT_ONCE == 0 else "")
-        for number, c in enumerate(cluster.computes, 1)
-    ]
-    each = "\n".join(asked)
+    each = side_by_side(
+        f"ask {quote(c.name)} {ssh_to(cluster, c)} {quote(release_probe(cluster, c).command)}" for c in cluster.computes
+    )
     return f"""\
 ask() {{ name=$1; shift; printf '%s\\t%s\\n' "$name" "$("$@" 2>/dev/null | tr '\\n' ' ')"; }}
 releases=$({{
 {each}
-wait; }} | base64 | tr -d '\\n')"""
+}} | base64 | tr -d '\\n')"""
 
 
 # ---- giving back -----------------------------------------------------------------------------------------------------
