@@ -86,19 +86,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Table())
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse a session that would deal a group out to several processes: each would start the group's Airflow and labs."""
-    if not getattr(session.config.option, "loadgroup", False):
-        return
-    scattered = [
-        item.nodeid
-        for item in session.items
-        if (mark := item.get_closest_marker("xdist_group")) and not item.nodeid.endswith(f"@{mark.args[0]}")
-    ]
-    if scattered:
-        raise pytest.UsageError(f"pytest-xdist does not keep the groups of this pytest together: {scattered[0]} ...")
-
-
 @pytest.fixture
 def count(request: pytest.FixtureRequest) -> Count:
     """Enter figures into the table under the test's name. A test that has this and enters none is seen, too."""
@@ -114,7 +101,10 @@ def case(group: str, site: tuple[str, str], *values: object, id: str) -> Paramet
 
 @pytest.fixture(scope="session")
 def group(request: pytest.FixtureRequest) -> str:
-    """The group to which a test's site belongs."""
+    """The group to which a test's site belongs. Apart, each of its tests would start the group's Airflow and labs."""
+    items = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+    if getattr(request.config.option, "loadgroup", False) and not all("]@" in item.nodeid for item in items):
+        pytest.fail("pytest-xdist does not see the groups of tests with this version of pytest")
     return str(request.param)
 
 
