@@ -409,6 +409,13 @@ def test_a_placement_that_cannot_be_listed_stops_the_run(run: Run, cloud: Site) 
         do("note_placement", run, cloud)
 
 
+def test_a_placement_that_cannot_be_kept_stops_the_run(run: Run, cloud: Site) -> None:
+    """The notes are written side by side: a failure of one of them must not be lost among the others."""
+    cloud.run(run.cluster.daisy, f"mkdir -p {vms.placement_path(run, run.computes[0])}.new", 30)
+    with pytest.raises(CommandFailed, match="directory"):
+        do("note_placement", run, cloud)
+
+
 @pytest.fixture
 def afterwards(run: Run, cloud: Site, first: str) -> Run:
     """The compute is back, and its VMs are elsewhere."""
