@@ -55,9 +55,14 @@ def pins_path(cluster: Cluster) -> str:
     return f"{folder(cluster)}/known_hosts"
 
 
+def reinstalling_folder(cluster: Cluster) -> str:
+    """Return the path of the folder with a file for each host whose reinstallation has begun and is not proven."""
+    return f"{folder(cluster)}/reinstalling"
+
+
 def reinstalling_path(cluster: Cluster, host: Host) -> str:
     """Return the path of the file that exists while the host's reinstallation is not proven."""
-    return f"{folder(cluster)}/reinstalling/{host.name}"
+    return f"{reinstalling_folder(cluster)}/{host.name}"
 
 
 def record_path(run: Run) -> str:

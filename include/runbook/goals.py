@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from include.runbook import facts
 from include.runbook.cluster import Cluster, Host
-from include.runbook.custody import reinstalling_path
+from include.runbook.custody import reinstalling_folder
 from include.runbook.errors import FactUnreadable
 from include.runbook.shell import Output, last_lines, quote
 from include.runbook.step import Goal, Read, Run, Verdict, any_of
@@ -95,19 +95,25 @@ def returned(run: Run, host: Host) -> Goal:
     Packages alone do not tell: an upgrade that broke off early leaves the old release's name on a host that is neither.
     """
     cluster = run.cluster
-    reinstalling = f"test ! -e {quote(reinstalling_path(cluster, host))}"
+    notes = quote(reinstalling_folder(cluster))
 
     def judge(outputs: Sequence[Output]) -> Verdict:
         release = release_of(cluster, host, outputs[0])
         found = f"{host.name} has " + (f"release {release}" if release else "no release")
         if not outputs[1].ok:
+            return Verdict(
+                False, f"{found}, and whether its reinstallation has begun cannot be read: {outputs[1].tail}"
+            )
+        if host.name in outputs[1].stdout.split():
             return Verdict(False, f"{found}, and its reinstallation has begun and is not proven")
         if not outputs[2].ok:
             note = upgrade_note(cluster, host)
             return Verdict(False, f"{found}, and its upgrade has begun and has not ended well (as {note} says)")
         return Verdict(release == run.target, found)
 
-    reads = (release_probe(cluster, host), Read(cluster.daisy, reinstalling), no_upgrade_under_way(cluster, host))
+    # One reading for all hosts: for each of hundreds, the Daisy host would be asked one by one.
+    reinstalling = Read(cluster.daisy, f"test ! -e {notes} || ls -A {notes}")
+    reads = (release_probe(cluster, host), reinstalling, no_upgrade_under_way(cluster, host))
     return Goal(f"{host.name} is {'' if run.upgrades else 'back '}on release {run.target}", reads, judge)
 
 

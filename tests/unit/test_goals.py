@@ -73,12 +73,23 @@ def test_a_host_is_back_when_it_has_the_target_release_and_no_reinstallation_or_
     goal = goals.returned(run, run.computes[0])
     assert judged(goal, said("100"), said("", 0), said("", 0)).met
     assert not judged(goal, said("101"), said("", 0), said("", 0)).met
-    half = judged(goal, said("100"), said("", 1), said("", 0))
+    assert judged(goal, said("100"), said(f"{run.computes[0].name}0\n"), said("", 0)).met, "it is another host's note"
+    half = judged(goal, said("100"), said(f"{run.computes[0].name}0\n{run.computes[0].name}\n"), said("", 0))
     assert not half.met
     assert "its reinstallation has begun and is not proven" in half.found
+    unknown = judged(goal, said("100"), said("", 2), said("", 0))
+    assert not unknown.met
+    assert "whether its reinstallation has begun cannot be read" in unknown.found
     between = judged(goal, said("100"), said("", 0), said("", 1))
     assert not between.met
     assert "its upgrade has begun and has not ended well (as /" in between.found
+
+
+def test_of_all_computes_together_the_daisy_host_is_asked_once(run: Run) -> None:
+    """What one host is asked goes one by one: two hundred readings of it would take longer than all that they are for."""
+    together = all_of(*(goals.returned(run, compute) for compute in run.cluster.computes))
+    assert len(run.cluster.computes) > 1
+    assert len({read for read in together.reads if read.host == run.cluster.daisy}) == 1
 
 
 # ---- the HA pair -----------------------------------------------------------------------------------------------------

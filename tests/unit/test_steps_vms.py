@@ -389,6 +389,13 @@ def test_the_placement_is_noted_before_the_drain_and_kept_by_a_second_try(run: R
     assert noted(run, cloud) == ["1000", "1", "2", "3"]
 
 
+def test_the_notes_of_all_computes_are_read_at_once(run: Run) -> None:
+    every = replace(run, computes=run.cluster.computes)
+    step = kind("note_placement").make(every, run.cluster.daisy)
+    # The one of the notes, and the one of the reinstallations that are under way.
+    assert len({read for read in step.goal.reads if read.host == run.cluster.daisy}) == 2
+
+
 def test_a_new_installation_has_a_placement_of_its_own(run: Run, cloud: Site, first: str) -> None:
     do("note_placement", run, cloud)
     cloud.install(run.computes[0], "101", at=2000)
