@@ -6,13 +6,14 @@ complete, so a tree that is there is whole.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -29,15 +30,22 @@ def base_tree(say: Say) -> Path:
     """The whole base tree, built first if this machine has none of this name. To be read only."""
     tree = CACHE / f"base-{_fingerprint()}"
     install_programs(say)
-    CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with build_lock():
         if not tree.exists():
             started = time.monotonic()
             say(f"building the hosts' base tree {tree}: a few minutes, this once")
             _build(tree, say)
             say(f"the base tree is ready after {time.monotonic() - started:.0f} s")
     return tree
+
+
+@contextlib.contextmanager
+def build_lock() -> Iterator[None]:
+    """Nobody else on this machine builds a tree meanwhile, nor uses the control group of what builds one."""
+    CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _fingerprint() -> str:

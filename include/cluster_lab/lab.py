@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from include.cluster_lab import node_files, site
+from include.cluster_lab import host_services, node_files, site
 from include.cluster_lab.audits import Journal
 from include.cluster_lab.base_tree import CACHE
 from include.cluster_lab.cloud import Cloud
@@ -116,7 +116,7 @@ class Lab:
             _at_once(Host.power_on, self.hosts.values())
             _at_once(Host.wait_for_sshd, self.hosts.values())
             for host in played:
-                node_files.start_unenabled(host)
+                host_services.start_unenabled(host)
             if not self._cluster_files.exists():
                 self._say("making the cluster of A and B")
                 make_cluster(self.a, self.b, self.options.transport, self._cluster_files)
@@ -130,7 +130,7 @@ class Lab:
                 self.cloud.start()
                 self.cloud.begin()
             # sshd answers before the last unit of a busy host is up.
-            _at_once(node_files.wait_for_services, played)
+            _at_once(host_services.wait_for_services, played)
             self.journal.begin()
             self.journal.record("", "lab", ["begin", scenario], f"scenario {scenario} begins")
 
@@ -151,7 +151,7 @@ class Lab:
                 node_files.lay_maintenance_habit(host)
             host.power_on()
             host.wait_for_sshd()
-            node_files.start_unenabled(host)
+            host_services.start_unenabled(host)
             self.half_installed.discard(name)
             self.journal.installs[name]["installed"] += 1
             self.journal.record(name, "installer", ["reinstall", release], f"release {release} installed, new host key")

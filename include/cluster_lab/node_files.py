@@ -6,7 +6,6 @@ Every function writes into the tree of a host that is off.
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 from include.cluster_lab.cloud import Cloud
@@ -16,7 +15,6 @@ from include.cluster_lab.likeness import machine_of
 from include.cluster_lab.site import HOSTS
 from include.cluster_lab.tree_recipe import LOGIN, rpm_path
 from include.lab import host_files
-from include.lab.errors import LabError
 from include.lab.service_units import CONTROLLER_UNITS, DISABLED_UNITS, units_of
 from include.lab.world import World
 
@@ -59,12 +57,6 @@ ExecStart={PROGRAMS}/launch maintenance-once
 Restart=no
 """
 MAINTENANCE = "tecs-maintenance-once.service"
-
-
-IN_SERVICE_WITHIN = 90.0
-"""Seconds that the units of a busy host may take until all of them are active."""
-
-POLL = 0.5
 
 
 def lay_identity(host: Host, host_key: Path, accepted: list[str]) -> None:
@@ -130,31 +122,6 @@ def lay_maintenance_habit(host: Host) -> None:
     wants = host.tree / UNITS / "pacemaker.service.wants"
     wants.mkdir(exist_ok=True)
     (wants / MAINTENANCE).symlink_to(f"/{UNITS}/{MAINTENANCE}")
-
-
-def start_unenabled(host: Host) -> None:
-    """On the host, which is on, those units run that are in service though nobody enabled them."""
-    if host.site.role == "compute":
-        host.run("systemctl", "start", "openstack-nova-storage")
-
-
-def services(host: Host) -> dict[str, bool]:
-    """The units that are in service on a host of this kind, and whether systemd has each as active."""
-    names = list(units_of(host.site.role))
-    if not names or not host.running:
-        return dict.fromkeys(names, False)
-    # A unit that does not exist is inactive to `show`.
-    shown = host.run("systemctl", "show", "--property=ActiveState", "--value", *names).stdout.split()
-    return {name: state == "active" for name, state in zip(names, shown, strict=True)}
-
-
-def wait_for_services(host: Host, within: float = IN_SERVICE_WITHIN) -> None:
-    """Every unit in service on the host is active; LabError, which names the others, when it is not so in time."""
-    deadline = time.monotonic() + within
-    while wanting := [name for name, active in services(host).items() if not active]:
-        if time.monotonic() > deadline:
-            raise LabError(f"{host.site.name}: {', '.join(wanting)} not active within {within:g} s")
-        time.sleep(POLL)
 
 
 def _install_rpm(host: Host, release: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from include.cluster_lab.host import Host
+from include.cluster_lab.host_services import services
 from include.cluster_lab.lab import Lab
 from include.cluster_lab.likeness import PLAYED
-from include.cluster_lab.node_files import services
 from include.cluster_lab.pacemaker import view
 from include.cluster_lab.programs.node_installer import PACKAGE
 from include.cluster_lab.site import CONTROLLERS, FLOAT_IP

@@ -34,9 +34,14 @@ ALL_VMS = "openstack server list --all-projects --long --limit -1"
 # ---- where the VMs were ----------------------------------------------------------------------------------------------
 
 
+def placement_folder(cluster: Cluster) -> str:
+    """Return where the Daisy host notes the VMs of each compute, under its name: the installation's time, then an id a line."""
+    return f"{folder(cluster)}/placement"
+
+
 def placement_path(run: Run, compute: Host) -> str:
-    """Return the note on the Daisy host of a compute's VMs: the installation's time, then an id a line."""
-    return f"{folder(run.cluster)}/placement/{compute.name}"
+    """Return the note of one compute's VMs on the Daisy host."""
+    return f"{placement_folder(run.cluster)}/{compute.name}"
 
 
 @step("A4.2", "Note where the VMs are", over=Over.DAISY, of=Of.PENDING)
@@ -58,7 +63,7 @@ def note_placement(run: Run, daisy: Host) -> Step:
         ),
         action=f"""\
 umask 077
-mkdir -p {quote(folder(cluster))}/placement || exit 2
+mkdir -p {quote(placement_folder(cluster))} || exit 2
 vms=$({ssh_to(cluster, a)} {quote(listed)}) || exit $?
 note() {{
   file=$1; compute=$2; shift 2
@@ -75,7 +80,7 @@ exit "$failed\"""",
 def _noted(run: Run, compute: Host) -> Goal:
     """There is a note that was taken while the compute had its present installation."""
     # One reading for all computes: of hundreds, the Daisy host would be asked one by one.
-    notes = Read(run.cluster.daisy, f"cd {quote(folder(run.cluster))}/placement 2>/dev/null && grep -H -m 1 . -- *")
+    notes = Read(run.cluster.daisy, f"cd {quote(placement_folder(run.cluster))} 2>/dev/null && grep -H -m 1 . -- *")
     installed = Read(compute, f"LC_ALL=C; export LC_ALL; {run.cluster.probes.installed_at}")
 
     def judge(outputs: Sequence[Output]) -> Verdict:
