@@ -1,6 +1,6 @@
 """Tests that take long, or need what not every machine has, run only where their marker is asked for by -m.
 
-`make test` runs tests side by side, dealt out one by one: each of its processes has an Airflow and labs of its own.
+`make test` runs tests side by side. Those that share an Airflow and its labs are a group, and run in one process.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 ASKED_FOR = ("cluster", "faults", "nightly")
 LONGEST = ("tests/lab/test_upgrade.py", "tests/lab/test_scenarios.py", "tests/lab/", "tests/rehearsal/")
 """Whole scenarios, the longest of all before the others: they begin first, so that nobody waits for them alone at the end."""
+
+
+@pytest.fixture(scope="session")
+def group(request: pytest.FixtureRequest) -> str:
+    """The group to which a test's site belongs. Apart, each of its tests would start the group's Airflow and labs."""
+    items = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+    if getattr(request.config.option, "loadgroup", False) and not all("]@" in item.nodeid for item in items):
+        pytest.fail("pytest-xdist does not see the groups of tests with this version of pytest")
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -100,15 +100,6 @@ def case(group: str, site: tuple[str, str], *values: object, id: str) -> Paramet
 
 
 @pytest.fixture(scope="session")
-def group(request: pytest.FixtureRequest) -> str:
-    """The group to which a test's site belongs. Apart, each of its tests would start the group's Airflow and labs."""
-    items = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
-    if getattr(request.config.option, "loadgroup", False) and not all("]@" in item.nodeid for item in items):
-        pytest.fail("pytest-xdist does not see the groups of tests with this version of pytest")
-    return str(request.param)
-
-
-@pytest.fixture(scope="session")
 def folder(group: str) -> Iterator[Path]:
     """The group's folder, which stays as it is while its tests run."""
     with tempfile.TemporaryDirectory(prefix=f"tecs-faults-{group}-", dir="/tmp") as name:

@@ -1,4 +1,4 @@
-"""One real Airflow, and beside it a lab of its own for each test: scenarios run at two hundred times the real pace."""
+"""Two real Airflows, and beside them a lab of its own for each test: scenarios run at two hundred times the real pace."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 
 from console.stack import Stack, free_port
 from include.lab.client import LabClient
@@ -50,8 +51,12 @@ LABS = {
     "half-upgraded": ("good", ()),
     "canaries": ("C", ()),
 }
-"""The labs that the tests use: in which starting state each begins, and with what options. All start together, because
-Airflow reads the choice of clusters when it reads the DAGs."""
+"""The labs that the tests use: in which starting state each begins, and with what options. Those of an Airflow start
+together, because it reads the choice of clusters when it reads the DAGs."""
+
+FIRST, SECOND = "first-airflow", "second-airflow"
+WITH_FIRST = ("flawed-compute", "killed", "locked", "refused", "validated")
+"""The labs of the first Airflow; the others have the second. `make test` takes about as long with the one as with the other."""
 
 TOLD = {"notify": [{"by": "http", "connection": "tecs-told"}]}
 """What the inventory of a lab says whose runs tell what happens in them."""
@@ -75,8 +80,8 @@ COMPUTES = {"flawed-compute": 3, "lossy": 3, "beyond": 5}
 
 
 @pytest.fixture(scope="session")
-def folder() -> Iterator[Path]:
-    """A folder that stays as it is while this session runs: pytest's own are closed and pruned by other sessions."""
+def folder(group: str) -> Iterator[Path]:
+    """The group's folder, which stays as it is while its tests run: pytest's own are pruned by other sessions."""
     with tempfile.TemporaryDirectory(prefix="tecs-tests-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -98,10 +103,11 @@ def canaries() -> Canaries:
 
 @pytest.fixture(scope="session")
 def fleet(
-    folder: Path, told: WebServer, canaries: Canaries, request: pytest.FixtureRequest
+    group: str, folder: Path, told: WebServer, canaries: Canaries, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, LabClient]]:
-    """Every lab that a test is for, running; their inventories and connections lie together, where Airflow reads them."""
-    wanted = {item.callspec.params.get("site") for item in request.session.items if hasattr(item, "callspec")}
+    """Every lab that a test of the group is for, running; their inventories lie together, where Airflow reads them."""
+    params = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {each["site"] for each in params if each.get("group") == group}
     (folder / "clusters").mkdir()
     labs: dict[str, LabClient] = {}
     connections: dict[str, Any] = {"tecs-told": {"conn_type": "http", "host": f"http://127.0.0.1:{told.port}"}}
@@ -128,7 +134,7 @@ def fleet(
 
 @pytest.fixture(scope="session")
 def stack(fleet: dict[str, LabClient], folder: Path) -> Iterator[Stack]:
-    """Airflow, running, for all tests of this session."""
+    """Airflow, running, for all tests of the group."""
     stack = Stack(folder / "stack", labs=folder)
     try:
         stack.up(port=free_port(0))
@@ -139,11 +145,17 @@ def stack(fleet: dict[str, LabClient], folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def site(stack: Stack, fleet: dict[str, LabClient], request: pytest.FixtureRequest) -> Iterator[Site]:
-    """The site of a test: `@pytest.mark.parametrize("site", ["broken-a"], indirect=True)`."""
+    """The site of a test; its parameter is the lab's name."""
     with stack.running().airflow() as airflow:
         yield Site(request.param, fleet[request.param], airflow, stack)
 
 
+def case(name: str, *values: object) -> ParameterSet:
+    """A test's parameters `group` and `site`, and others: the test runs on the lab of this name."""
+    group = FIRST if name in WITH_FIRST else SECOND
+    return pytest.param(group, name, *values, id=name, marks=pytest.mark.xdist_group(group))
+
+
 def on(name: str) -> pytest.MarkDecorator:
     """Run the test on the lab of this name."""
-    return pytest.mark.parametrize("site", [name], indirect=True)
+    return pytest.mark.parametrize(("group", "site"), [case(name)], indirect=True)

@@ -103,6 +103,7 @@ def test_a_person_is_asked_about_a_vm_that_stays_and_the_answer_is_in_the_record
     assert scheduling(site)[compute] == ("enabled", "None")
 
 
+@pytest.mark.nightly
 @on("answered")
 def test_a_run_that_brings_its_answers_is_not_stopped_by_a_question(site: Site) -> None:
     compute = first_compute(site)

@@ -151,6 +151,7 @@ def test_marking_the_task_failed_ends_the_remote_job_though_no_triggerer_watches
     assert site.finish(run) == "success", site.story(run)
 
 
+@pytest.mark.nightly
 @on("abandoned")
 def test_marking_the_whole_run_failed_ends_the_job_of_its_batch_and_the_batch_goes_no_further(site: Site) -> None:
     site.lab.fault(SLOW_INSTALLER)
@@ -194,6 +195,7 @@ def resume(site: Site, run: Run) -> None:
     site.until(run, lambda now: not now.finished)
 
 
+@pytest.mark.nightly
 @on("prompted")
 def test_a_password_prompt_of_the_installer_fails_the_step_with_that_reason(site: Site) -> None:
     site.lab.fault({"installer": "password_prompt"})

@@ -6,7 +6,7 @@ import pytest
 
 from tests.scenarios import Site, audit, breaks_at_changing_steps_and_is_resumed, ending_in, has_nothing_left_to_do
 
-from .conftest import on
+from .conftest import case, on
 
 
 @on("sampled")
@@ -19,13 +19,13 @@ def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_to_it
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    ("site", "dag", "reinstalled"),
+    ("group", "site", "dag", "reinstalled"),
     [
-        ("broken-a", "rollback_cluster", ("12", "21", "22")),
-        ("broken-b", "rollback_controller", ("12",)),
-        ("broken-c", "rollback_compute", ("21",)),
+        case("broken-a", "rollback_cluster", ("12", "21", "22")),
+        case("broken-b", "rollback_controller", ("12",)),
+        case("broken-c", "rollback_compute", ("21",)),
     ],
-    indirect=["site"],
+    indirect=["group", "site"],
 )
 def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.scenarios import CHANGING, Site, audit, record
 
-from .conftest import on
+from .conftest import case, on
 from .test_scenarios import ending_in
 
 
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.nightly
 
 
 @pytest.mark.parametrize(
-    ("site", "dag", "reinstalled"),
+    ("group", "site", "dag", "reinstalled"),
     [
-        ("replicated-a", "rollback_cluster", ("12", "21", "22")),
-        ("replicated-b", "rollback_controller", ("12",)),
+        case("replicated-a", "rollback_cluster", ("12", "21", "22")),
+        case("replicated-b", "rollback_controller", ("12",)),
     ],
-    indirect=["site"],
+    indirect=["group", "site"],
 )
 def test_b_gets_as_data_before_it_may_take_over_and_then_there_is_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]
