@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -29,15 +30,28 @@ def group(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out every test that carries one of these markers, unless -m names it; and put the longest first."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Leave out every test that carries one of these markers, unless -m names it; put the longest first, groups together."""
+    written = {item: place for place, item in enumerate(items)}
+    yield
+    # pytest itself deals tests out by their parameters, and a group's among others'.
+    items.sort(key=lambda item: written[item])
     markers = [name for name in ASKED_FOR if name not in str(config.option.markexpr)]
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in markers)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
     items.sort(key=_turn)
+    first = {_group(item): place for place, item in reversed([*enumerate(items)])}
+    items.sort(key=lambda item: first[_group(item)])
 
 
 def _turn(item: pytest.Item) -> int:
     return next((turn for turn, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+
+def _group(item: pytest.Item) -> object:
+    """What keeps a test beside others: its group, or for want of one nothing but itself."""
+    marker = item.get_closest_marker("xdist_group")
+    return marker.args if marker else item

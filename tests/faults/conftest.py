@@ -95,7 +95,10 @@ def count(request: pytest.FixtureRequest) -> Count:
 
 
 def case(group: str, site: tuple[str, str], *values: object, id: str) -> ParameterSet:
-    """A test's parameters `group`, `site` and others. The sites of a group have one Airflow, and their tests one process."""
+    """A test's parameters `group`, `site` and others. The sites of a group have one Airflow, and their tests one process.
+
+    To be given with scope="session": in a narrower one pytest ends the Airflow of a group after each of its tests.
+    """
     return pytest.param(group, site, *values, id=id, marks=pytest.mark.xdist_group(group))
 
 

@@ -32,6 +32,7 @@ def changing_steps(site: Site, dag: str) -> list[str]:
         for when in DROPS
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_once(
     site: Site, dag: str, when: str, count: Count
@@ -61,6 +62,7 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
         for seconds in (0.1, 1.0)
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_every_command_is_late(site: Site, seconds: float, count: Count) -> None:
     dag, before = "rollback_compute", vms(site)

@@ -106,6 +106,7 @@ def is_as_it_must_be(site: Site, dag: str, before: dict[str, str]) -> None:
         for each in CASES
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
     site: Site, orders: Path, death: Case, count: Count
@@ -136,7 +137,7 @@ def marks(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if file.name != "order.json"]
 
 
-@pytest.mark.parametrize(("group", "site", "dag"), OUTAGES, indirect=["group", "site"])
+@pytest.mark.parametrize(("group", "site", "dag"), OUTAGES, indirect=["group", "site"], scope="session")
 def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its_end(
     site: Site, dag: str, count: Count
 ) -> None:

@@ -29,6 +29,7 @@ MISBEHAVIOUR = {
         for fault, fails in MISBEHAVIOUR.items()
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_what_the_installer_did_is_found_on_the_node_and_the_run_is_resumed(
     site: Site, fault: str, fails: bool, count: Count

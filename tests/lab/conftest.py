@@ -151,11 +151,14 @@ def site(stack: Stack, fleet: dict[str, LabClient], request: pytest.FixtureReque
 
 
 def case(name: str, *values: object) -> ParameterSet:
-    """A test's parameters `group` and `site`, and others: the test runs on the lab of this name."""
+    """A test's parameters `group` and `site`, and others: the test runs on the lab of this name.
+
+    To be given with scope="session": in a narrower one pytest ends the Airflow of a group after each of its tests.
+    """
     group = FIRST if name in WITH_FIRST else SECOND
     return pytest.param(group, name, *values, id=name, marks=pytest.mark.xdist_group(group))
 
 
 def on(name: str) -> pytest.MarkDecorator:
     """Run the test on the lab of this name."""
-    return pytest.mark.parametrize(("group", "site"), [case(name)], indirect=True)
+    return pytest.mark.parametrize(("group", "site"), [case(name)], indirect=True, scope="session")

@@ -26,6 +26,7 @@ def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_to_it
         case("broken-c", "rollback_compute", ("21",)),
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]

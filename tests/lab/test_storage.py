@@ -28,6 +28,7 @@ pytestmark = pytest.mark.nightly
         case("replicated-b", "rollback_controller", ("12",)),
     ],
     indirect=["group", "site"],
+    scope="session",
 )
 def test_b_gets_as_data_before_it_may_take_over_and_then_there_is_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]

@@ -26,6 +26,7 @@ def patience(site: Site) -> None:
     site.patience = 600
 
 
+@pytest.mark.nightly
 @on("upgraded")
 def test_a_cluster_is_upgraded_and_then_has_nothing_left_to_do(site: Site) -> None:
     before = vms(site)
