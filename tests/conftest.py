@@ -33,10 +33,11 @@ def group(request: pytest.FixtureRequest) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Leave out every test that carries one of these markers, unless -m names it; put the longest first, groups together."""
-    written = {item: place for place, item in enumerate(items)}
+    # By identity: pytest-xdist writes a test's group into its id, by which tests are told apart otherwise.
+    written = {id(item): place for place, item in enumerate(items)}
     yield
     # pytest itself deals tests out by their parameters, and a group's among others'.
-    items.sort(key=lambda item: written[item])
+    items.sort(key=lambda item: written[id(item)])
     markers = [name for name in ASKED_FOR if name not in str(config.option.markexpr)]
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in markers)]
     if left_out:
@@ -54,4 +55,4 @@ def _turn(item: pytest.Item) -> int:
 def _group(item: pytest.Item) -> object:
     """What keeps a test beside others: its group, or for want of one nothing but itself."""
     marker = item.get_closest_marker("xdist_group")
-    return marker.args if marker else item
+    return marker.args if marker else id(item)
