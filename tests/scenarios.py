@@ -22,6 +22,8 @@ OPTIONAL = {kind.name for kind in KINDS.values() if kind.optional}
 """Steps whose failure stops nothing: there is nothing to be resumed."""
 
 UPGRADE = "upgrade_cluster"
+LOOK_AGAIN = 1.0
+"""Seconds between two looks at a run: each is work for the Airflow that is looked at."""
 
 _numbers = itertools.count(1)
 
@@ -57,7 +59,7 @@ class Site:
         ends = time.monotonic() + self.patience
         while not condition(now := self.airflow.run(run.dag_id, run.run_id)):
             assert time.monotonic() < ends, f"{run.run_id} is {now.state} after {self.patience} s\n{self.story(run)}"
-            time.sleep(0.3)
+            time.sleep(LOOK_AGAIN)
         return now
 
     def finish(self, run: Run) -> str:

@@ -10,11 +10,11 @@ from .conftest import case, on
 
 
 @on("sampled")
-def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
+def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_and_then_a_compute_has_nothing_left_to_do(
     site: Site,
 ) -> None:
     breaks_at_changing_steps_and_is_resumed(site, "rollback_cluster", ("12", "21", "22"), one_in=4)
-    has_nothing_left_to_do(site, "rollback_cluster")
+    has_nothing_left_to_do(site, "rollback_compute")
 
 
 @pytest.mark.nightly
