@@ -48,7 +48,7 @@ class Site:
     lab: Lab
     airflow: Airflow
     stack: Stack
-    patience: float = 900
+    patience: float = 1800
 
     def start(self, dag: str, **conf: Any) -> Run:
         """Trigger a scenario on this site through the REST API."""

@@ -20,12 +20,6 @@ from .test_faults import rest
 ROLLBACK = "rollback_cluster"
 
 
-@pytest.fixture(autouse=True)
-def patience(site: Site) -> None:
-    """An upgrade has twice the steps of a rollback."""
-    site.patience = 600
-
-
 @pytest.mark.nightly
 @on("upgraded")
 def test_a_cluster_is_upgraded_and_then_has_nothing_left_to_do(site: Site) -> None:
