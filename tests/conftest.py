@@ -36,14 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # By identity: pytest-xdist writes a test's group into its id, by which tests are told apart otherwise.
     written = {id(item): place for place, item in enumerate(items)}
     yield
-    # pytest itself deals tests out by their parameters, and a group's among others'.
-    items.sort(key=lambda item: written[id(item)])
     markers = [name for name in ASKED_FOR if name not in str(config.option.markexpr)]
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in markers)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
-    items.sort(key=_turn)
+    # pytest itself deals tests out by their parameters, and a group's among others'.
+    items.sort(key=lambda item: (_turn(item), written[id(item)]))
     first = {_group(item): place for place, item in reversed([*enumerate(items)])}
     items.sort(key=lambda item: first[_group(item)])
 

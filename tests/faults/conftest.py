@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from _pytest.mark import ParameterSet
 
 import console.stack
 from console.airflow_settings import PROJECT, Place, Secrets, airflow_environment
@@ -92,14 +91,6 @@ def count(request: pytest.FixtureRequest) -> Count:
     properties = request.node.user_properties
     properties.append((FIGURES, None))
     return lambda figures: properties.append((FIGURES, asdict(figures)))
-
-
-def case(group: str, site: tuple[str, str], *values: object, id: str) -> ParameterSet:
-    """A test's parameters `group`, `site` and others. The sites of a group have one Airflow, and their tests one process.
-
-    To be given with scope="session": in a narrower one pytest ends the Airflow of a group after each of its tests.
-    """
-    return pytest.param(group, site, *values, id=id, marks=pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from include.runbook.scenarios import BATCH_OF
+from tests.groups import case, in_groups
 from tests.scenarios import CHANGING, Site, asked_for, vms
 
-from .conftest import Count, case
+from .conftest import Count
 from .test_crashes import SCENARIOS, counted, finished_or_resumed, is_as_it_must_be, site_of
 
 pytestmark = pytest.mark.faults
@@ -24,15 +25,14 @@ def changing_steps(site: Site, dag: str) -> list[str]:
     return sorted(task_id.partition("_")[2] for task_id in tasks)
 
 
-@pytest.mark.parametrize(
-    ("group", "site", "dag", "when"),
+@in_groups(
     [
         case(f"dropped-{each.begins}", site_of(dag, "dropped", when), dag, when, id=f"{dag}-{when}")
         for dag, each in SCENARIOS.items()
         for when in DROPS
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "dag",
+    "when",
 )
 def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_once(
     site: Site, dag: str, when: str, count: Count
@@ -55,14 +55,12 @@ def test_each_changing_command_and_a_reading_on_each_host_lose_their_connection_
     is_as_it_must_be(site, dag, before)
 
 
-@pytest.mark.parametrize(
-    ("group", "site", "seconds"),
+@in_groups(
     [
         case("late", (f"late-{seconds * 1000:.0f}-ms", "C"), seconds, id=f"{seconds * 1000:.0f} ms")
         for seconds in (0.1, 1.0)
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "seconds",
 )
 def test_every_command_is_late(site: Site, seconds: float, count: Count) -> None:
     dag, before = "rollback_compute", vms(site)

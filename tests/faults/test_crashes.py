@@ -17,9 +17,10 @@ from console.errors import ApiError
 from console.processes import members
 from console.stack import HEALTHY_COMPONENTS
 from include.runbook.scenarios import BATCH_OF
+from tests.groups import case, in_groups
 from tests.scenarios import CHANGING, UPGRADE, Site, asked_for, audit, ending_in, is_upgraded, vms
 
-from .conftest import Count, case
+from .conftest import Count
 from .figures import Figures
 
 pytestmark = pytest.mark.faults
@@ -99,14 +100,12 @@ def is_as_it_must_be(site: Site, dag: str, before: dict[str, str]) -> None:
         audit(site, ending_in(site, *SCENARIOS[dag].reinstalls))
 
 
-@pytest.mark.parametrize(
-    ("group", "site", "death"),
+@in_groups(
     [
         case(f"{each.moment}-{each.site[1]}", each.site, each, id=f"{each.dag}-{each.moment}-{each.whose}")
         for each in CASES
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "death",
 )
 def test_each_task_of_the_scenario_dies_once_and_the_run_comes_to_its_end(
     site: Site, orders: Path, death: Case, count: Count
@@ -137,7 +136,7 @@ def marks(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if file.name != "order.json"]
 
 
-@pytest.mark.parametrize(("group", "site", "dag"), OUTAGES, indirect=["group", "site"], scope="session")
+@in_groups(OUTAGES, "dag")
 def test_airflows_programs_are_killed_in_turn_all_along_and_the_run_comes_to_its_end(
     site: Site, dag: str, count: Count
 ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.groups import case, in_groups
 from tests.scenarios import Site, audit, first_compute
 
-from .conftest import Count, case
+from .conftest import Count
 from .test_crashes import counted, finished_or_resumed
 
 pytestmark = pytest.mark.faults
@@ -22,14 +23,13 @@ MISBEHAVIOUR = {
 """What the installer does, and whether the step has to fail for it."""
 
 
-@pytest.mark.parametrize(
-    ("group", "site", "fault", "fails"),
+@in_groups(
     [
         case("installer", (f"installer-{fault.replace('_', '-')}", "C"), fault, fails, id=fault)
         for fault, fails in MISBEHAVIOUR.items()
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "fault",
+    "fails",
 )
 def test_what_the_installer_did_is_found_on_the_node_and_the_run_is_resumed(
     site: Site, fault: str, fails: bool, count: Count

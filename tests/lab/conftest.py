@@ -16,6 +16,7 @@ from console.stack import Stack, free_port
 from include.lab.client import LabClient
 from include.lab.topology import make_inventory
 from tests.canaries import PLANTED, Canaries, made, plant_in_connections
+from tests.groups import case, in_groups
 from tests.loopback import free_network
 from tests.receivers import WebServer, serving
 from tests.scenarios import Site
@@ -150,15 +151,11 @@ def site(stack: Stack, fleet: dict[str, LabClient], request: pytest.FixtureReque
         yield Site(request.param, fleet[request.param], airflow, stack)
 
 
-def case(name: str, *values: object) -> ParameterSet:
-    """A test's parameters `group` and `site`, and others: the test runs on the lab of this name.
-
-    To be given with scope="session": in a narrower one pytest ends the Airflow of a group after each of its tests.
-    """
-    group = FIRST if name in WITH_FIRST else SECOND
-    return pytest.param(group, name, *values, id=name, marks=pytest.mark.xdist_group(group))
+def lab_case(name: str, *values: object) -> ParameterSet:
+    """The case of a test on the lab of this name."""
+    return case(FIRST if name in WITH_FIRST else SECOND, name, *values, id=name)
 
 
 def on(name: str) -> pytest.MarkDecorator:
     """Run the test on the lab of this name."""
-    return pytest.mark.parametrize(("group", "site"), [case(name)], indirect=True, scope="session")
+    return in_groups([lab_case(name)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.groups import in_groups
 from tests.scenarios import Site, audit, breaks_at_changing_steps_and_is_resumed, ending_in, has_nothing_left_to_do
 
-from .conftest import case, on
+from .conftest import lab_case, on
 
 
 @on("sampled")
@@ -18,15 +19,14 @@ def test_broken_once_at_one_in_four_changing_steps_the_scenario_is_resumed_and_t
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(
-    ("group", "site", "dag", "reinstalled"),
+@in_groups(
     [
-        case("broken-a", "rollback_cluster", ("12", "21", "22")),
-        case("broken-b", "rollback_controller", ("12",)),
-        case("broken-c", "rollback_compute", ("21",)),
+        lab_case("broken-a", "rollback_cluster", ("12", "21", "22")),
+        lab_case("broken-b", "rollback_controller", ("12",)),
+        lab_case("broken-c", "rollback_compute", ("21",)),
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "dag",
+    "reinstalled",
 )
 def test_broken_once_at_every_changing_step_the_scenario_is_resumed_to_its_end_and_then_has_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.groups import in_groups
 from tests.scenarios import CHANGING, Site, audit, record
 
-from .conftest import case, on
+from .conftest import lab_case, on
 from .test_scenarios import ending_in
 
 
@@ -21,14 +22,13 @@ def copies(site: Site, number: str) -> list[dict[str, Any]]:
 pytestmark = pytest.mark.nightly
 
 
-@pytest.mark.parametrize(
-    ("group", "site", "dag", "reinstalled"),
+@in_groups(
     [
-        case("replicated-a", "rollback_cluster", ("12", "21", "22")),
-        case("replicated-b", "rollback_controller", ("12",)),
+        lab_case("replicated-a", "rollback_cluster", ("12", "21", "22")),
+        lab_case("replicated-b", "rollback_controller", ("12",)),
     ],
-    indirect=["group", "site"],
-    scope="session",
+    "dag",
+    "reinstalled",
 )
 def test_b_gets_as_data_before_it_may_take_over_and_then_there_is_nothing_left_to_do(
     site: Site, dag: str, reinstalled: tuple[str, ...]
